@@ -1,0 +1,85 @@
+"""Results that are complete when they leave: nothing that would query the database where it is looked at."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.paginator import Page
+from django.db.models import Manager, QuerySet
+from django.db.models.manager import BaseManager
+from django.db.models.query import RawQuerySet
+
+__all__ = ["settle"]
+
+
+def settle(result: Any) -> Any:
+    """Return `result` with its queries made, to be called where the work ran.
+
+    A QuerySet or RawQuerySet becomes a list, also as a direct member of a list, tuple, dict or set; a set with such
+    members becomes a list itself, since lists cannot be hashed. A Page gets its rows as a list. QuerySets deeper
+    down, such as the prefetch caches of instances, stay what they are. Everything else is returned as it is.
+
+    Raises:
+        TypeError: what only works where the database is: a manager, a coroutine or other awaitable, a generator.
+    """
+    if isinstance(result, QuerySet | RawQuerySet):
+        return list(result)
+    if isinstance(result, Page):
+        result.object_list = _settle_member(result.object_list)
+        return result
+    if isinstance(result, dict):
+        return _settle_dict(result)
+    if isinstance(result, list | tuple | set | frozenset):
+        return _settle_items(result)
+    _refuse_live(result)
+    return result
+
+
+def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
+    settled = {key: _settle_member(value) for key, value in result.items()}
+    if not _differ(settled.values(), result.values()):
+        return result
+    if type(result) is dict:
+        return settled
+    result = result.copy()
+    result.update(settled)
+    return result
+
+
+def _settle_items(result: Any) -> Any:
+    settled = [_settle_member(item) for item in result]
+    if not _differ(settled, result):
+        return result
+    if isinstance(result, set | frozenset | list):
+        return settled
+    # A named tuple takes its fields one by one, where a tuple takes them as one iterable.
+    return type(result)(*settled) if hasattr(result, "_fields") else tuple(settled)
+
+
+def _settle_member(member: Any) -> Any:
+    if isinstance(member, QuerySet | RawQuerySet):
+        return list(member)
+    _refuse_live(member)
+    return member
+
+
+def _differ(settled: Iterable[Any], given: Iterable[Any]) -> bool:
+    return any(new is not old for new, old in zip(settled, given, strict=True))
+
+
+def _refuse_live(value: Any) -> None:
+    if isinstance(value, BaseManager):
+        model = value.model.__name__ if isinstance(value, Manager) and value.model else "the model"
+        raise TypeError(f"the work returned a manager of {model}, which is no result; add .all() for its rows")
+    if inspect.isgenerator(value):
+        value.close()
+        raise TypeError("the work returned a generator, which would query where it is read; return a list instead")
+    if hasattr(type(value), "__await__"):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(
+            f"the work returned an awaitable ({type(value).__name__}), which nobody awaits there; "
+            "use the blocking method, .count() and not .acount()"
+        )

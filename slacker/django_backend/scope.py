@@ -1,0 +1,136 @@
+"""What Django does around a request, done around a chain: in threads, and wherever else chains are replayed.
+
+Django ties the care of its database connections to the signals of a request, and a chain is none. `perform` is the
+one way in: it replays a chain inside a `scope` and settles the result.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, final
+
+from django.apps import apps
+from django.core.exceptions import AppRegistryNotReady
+from django.db import connections, transaction
+from django.utils import timezone, translation
+
+from ..chain import Chain, Replay
+from ..outcome import Outcome, capture
+from .results import settle
+
+__all__ = ["Caller", "close_connections", "perform", "require_setup", "scope"]
+
+logger = logging.getLogger("slacker")
+
+PROBE_AFTER = 1.0
+"""Seconds without work after which a kept connection is probed before it is used: the server may have closed it."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a chain takes along of the place it was called from: the active language (None: none) and time zone."""
+
+    language: str | None
+    timezone: dt.tzinfo
+
+    @classmethod
+    def current(cls) -> Self:
+        return cls(translation.get_language(), timezone.get_current_timezone())
+
+
+def require_setup() -> None:
+    """Raise AppRegistryNotReady, which says what to do, unless Django's apps are loaded."""
+    if not apps.ready:
+        raise AppRegistryNotReady("Django's apps aren't loaded yet: call django.setup() first, before any recipe runs.")
+
+
+def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
+    """Replay `chain` as Django work and return what happened; raise nothing.
+
+    Args:
+        chain: what to replay.
+        caller: from where it was called.
+        own_thread: the thread and its database connections are slacker's, to look after and to keep between chains.
+            False leaves connections alone, as inside somebody's test case.
+    """
+    return capture(chain, partial(_replay, caller, own_thread))
+
+
+def _replay(caller: Caller, own_thread: bool, replay: Replay) -> Any:
+    with scope(caller, own_thread=own_thread):
+        return settle(replay.run())
+
+
+@contextmanager
+def scope(caller: Caller, *, own_thread: bool) -> Iterator[None]:
+    """Surround Django work: the caller's language and time zone, transactions for ATOMIC_REQUESTS, sound
+    connections.
+    """
+    if own_thread:
+        _prepare_connections()
+    try:
+        with ExitStack() as stack:
+            if translation.get_language() != caller.language:
+                stack.enter_context(translation.override(caller.language))
+            if timezone.get_current_timezone() != caller.timezone:
+                stack.enter_context(timezone.override(caller.timezone))
+            for alias, configured in connections.settings.items():
+                if configured["ATOMIC_REQUESTS"]:
+                    stack.enter_context(transaction.atomic(using=alias))
+            yield
+    finally:
+        if own_thread:
+            _tidy_connections()
+
+
+def close_connections() -> None:
+    """Close this thread's database connections: the last act of a thread that had some."""
+    connections.close_all()
+
+
+# --- connections of our own threads --------------------------------------------------------------------------------
+
+
+class _LastUse(threading.local):
+    at = 0.0
+
+
+_last_use = _LastUse()
+
+
+def _prepare_connections() -> None:
+    idle = time.monotonic() - _last_use.at
+    for connection in connections.all(initialized_only=True):
+        connection.queries_log.clear()  # with DEBUG it grows, and is otherwise cleared when a request begins
+        _close_if_obsolete(connection)
+        if idle > PROBE_AFTER and connection.connection is not None and not connection.is_usable():
+            connection.close()
+
+
+def _tidy_connections() -> None:
+    _last_use.at = time.monotonic()
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            logger.warning("a chain left a transaction open on database %r; it was rolled back", connection.alias)
+            connection.close()
+            del connections[connection.alias]  # a fresh wrapper: this one would believe itself in the transaction still
+        elif connection.settings_dict.get("OPTIONS", {}).get("pool"):
+            connection.close()  # goes back to the pool, for other threads
+        else:
+            _close_if_obsolete(connection)
+
+
+def _close_if_obsolete(connection: Any) -> None:
+    # CONN_MAX_AGE is a rule about requests. Its default of 0 would reconnect for every chain, so in our threads
+    # it means: until the thread ends, which it does when it has had no work for a while.
+    if connection.settings_dict["CONN_MAX_AGE"] == 0:
+        connection.close_at = None
+    connection.close_if_unusable_or_obsolete()

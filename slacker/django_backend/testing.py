@@ -1,0 +1,41 @@
+"""For the tests of projects that use slacker: see "Testing your code" in the README."""
+
+from __future__ import annotations
+
+import contextvars
+from functools import partial
+from typing import Any
+
+from asgiref.sync import AsyncToSync, sync_to_async
+
+from ..chain import Chain
+from ..workers.base import Worker
+from ..workers.local import hidden_loop
+from .scope import Caller, perform, require_setup
+
+__all__ = ["InlineWorker"]
+
+
+class InlineWorker(Worker):
+    """Replays chains on the test's own thread and database connection, so that a TestCase's transaction holds them.
+
+    Inside Django's ``async def`` tests the loop runs in another thread than the test case; work goes to the test's
+    thread as `sync_to_async` would take it. Elsewhere, in a Tornado test case for example, it runs in place, with the
+    running loop hidden.
+
+    Put the whole suite on it with ``SLACKER_WORKER = "slacker.django_backend.testing.InlineWorker"`` in the settings.
+    """
+
+    async def run(self, chain: Chain) -> Any:
+        self.check_open()
+        require_setup()
+        work = partial(perform, chain, Caller.current(), own_thread=False)
+        if hasattr(AsyncToSync.executors, "current"):  # the loop was started by async_to_sync
+            outcome = await sync_to_async(work, thread_sensitive=True)()
+        else:
+            with hidden_loop():
+                outcome = contextvars.copy_context().run(work)
+        return outcome.unwrap(chain)
+
+    def __repr__(self) -> str:
+        return "InlineWorker()"

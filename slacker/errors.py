@@ -1,0 +1,112 @@
+"""What can go wrong besides the work itself: one base class, children by cause.
+
+An exception raised by the work comes back as itself. What stands here is raised by slacker: nothing ran
+(`WorkerClosed`, `QueueFull`), nobody knows (`TransportError`), or the answer could not be brought back as it was
+(`RemoteError`). This module imports nothing of slacker; everything else may import it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "DeadlineExceeded",
+    "ProtocolError",
+    "QueueFull",
+    "Refused",
+    "RemoteError",
+    "SlackerError",
+    "SlackerException",
+    "TransportError",
+    "WorkerClosed",
+]
+
+
+class SlackerError(Exception):
+    """Base of everything that slacker raises on its own account.
+
+    Attributes:
+        executed: True when the work ran, False when it certainly did not (so it may be sent again), None when that is
+            not known.
+    """
+
+    default_executed: ClassVar[bool | None] = None
+
+    def __init__(self, message: str = "", *, executed: bool | None = None) -> None:
+        super().__init__(message)
+        self.executed = self.default_executed if executed is None else executed
+
+
+class WorkerClosed(SlackerError):
+    """The worker was closed before the call could start; it never ran."""
+
+    default_executed = False
+
+
+class QueueFull(SlackerError):
+    """As many calls as the worker was told to hold (`max_queue`) are waiting already; this one never ran."""
+
+    default_executed = False
+
+
+class DeadlineExceeded(SlackerError, TimeoutError):
+    """The call's own time limit passed. (A TimeoutError that the work raised is never turned into this.)"""
+
+
+class TransportError(SlackerError):
+    """The other side could not be reached, or what answered was not slacker.
+
+    Attributes:
+        status: the HTTP status of the answer, None when there was none.
+    """
+
+    def __init__(self, message: str = "", *, status: int | None = None, executed: bool | None = None) -> None:
+        super().__init__(message, executed=executed)
+        self.status = status
+
+
+class ProtocolError(SlackerError):
+    """The other side answered with bytes that the wire format does not allow."""
+
+
+class Refused(SlackerError):
+    """The other side understood the call and declined to run it.
+
+    Attributes:
+        reason: a short fixed word for programs, such as ``"duplicate"``; the message is for people.
+    """
+
+    default_executed = False
+
+    def __init__(self, message: str = "", *, reason: str = "", executed: bool | None = None) -> None:
+        super().__init__(message, executed=executed)
+        self.reason = reason
+
+
+class RemoteError(SlackerError):
+    """The work raised something that cannot be raised here as it is.
+
+    Two kinds arrive so: exceptions that do not survive the way back, and those that mean something to whoever runs
+        the
+    loop (StopIteration, SystemExit, CancelledError and the like). In the same process the original is the
+    ``__cause__``.
+
+    Attributes:
+        type_name: qualified name of the original class, such as ``"SystemExit"`` or ``"shop.errors.OutOfStock"``.
+        message: the original's ``str()``.
+    """
+
+    default_executed = True
+
+    def __init__(self, type_name: str = "", message: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.args = (type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+SlackerException = SlackerError
+"""The base class under its 2011 name."""

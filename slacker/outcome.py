@@ -1,0 +1,108 @@
+"""What happened to a chain, as data: it crosses threads and processes in place of a raised exception.
+ Raising across a border loses things. A StopIteration raised in an executor's thread never completes the await
+(CPython 3.11 and 3.12), a SystemExit ends the thread. So work is run by `capture`, which returns, and only `unwrap`
+or `arrive`, on the caller's side, make an exception of it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+from .chain import Chain, Replay
+from .errors import RemoteError
+
+__all__ = ["Error", "Outcome", "Value", "capture", "type_name"]
+
+_NOTE = "slacker: at step "
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The work returned `value`, which may well be an exception object."""
+
+    value: Any
+
+    def unwrap(self, chain: Chain) -> Any:
+        return self.value
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Error:
+    """The work raised `exception` while taking step `step` (0: before the first)."""
+
+    exception: BaseException
+    step: int
+
+    def unwrap(self, chain: Chain) -> Any:
+        """Raise what `arrive` returns."""
+        error = self.arrive(chain)
+        try:
+            raise error
+        finally:
+            del error  # the traceback holds this frame: without this line the exception would hold itself
+
+    def arrive(self, chain: Chain) -> Exception:
+        """Return the exception as the caller gets it: one that may be raised on a loop, with a note that names the
+        step.
+
+        Only an Exception passes as itself. StopIteration, StopAsyncIteration and whatever is no Exception
+        (SystemExit, CancelledError, ...) mean something to the loop or the thread that sees them, so they arrive as
+        RemoteError.
+        """
+        error = self.exception
+        if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
+            wrapper = RemoteError(type_name(error), _text(error))
+            wrapper.__cause__ = error
+            error = wrapper
+        if self.step:
+            _note_once(error, f"{_NOTE}{self.step}, {chain.label(self.step)}, of {chain.outline()}")
+        return error
+
+
+Outcome: TypeAlias = Value | Error
+
+
+def capture(chain: Chain, within: Callable[[Replay], Any] = Replay.run) -> Outcome:
+    """Replay `chain` and return what happened; raise nothing.
+
+    Args:
+        chain: what to replay.
+        within: runs the replay it is given and returns the result; the place for whatever must surround the work.
+
+    Raises:
+        KeyboardInterrupt: in the main thread only, where it is the user's and not the work's.
+    """
+    replay = Replay(chain)
+    try:
+        return Value(within(replay))
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
+        return Error(error, replay.step)
+
+
+def type_name(error: BaseException) -> str:
+    """Return the qualified name of the exception's class, without ``builtins``."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<str() of it raised {type_name(failure)}>"
+
+
+def _note_once(error: Exception, note: str) -> None:
+    # One object may be raised again and again, a module's constant for example: it keeps its first note.
+    # Classes that refuse new attributes, frozen dataclasses among them, go without.
+    with contextlib.suppress(Exception):
+        if not any(known.startswith(_NOTE) for known in getattr(error, "__notes__", ())):
+            error.add_note(note)

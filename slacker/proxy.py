@@ -1,0 +1,289 @@
+"""The recording proxy, and the functions that work on it.
+
+A `Slacker` records; a worker runs. From ``worker.run(chain)`` on the proxy is gone. This is the only module with a
+``__getattr__`` for users' names, so every name that is *not* recorded is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, NoReturn, Self, final
+
+from .chain import Attr, Call, Chain, Item, Recipe, Step, find_unfinished
+from .workers.base import Worker
+from .workers.local import DummyWorker
+
+__all__ = ["Slacker", "attr", "chain_of", "options", "run"]
+
+_PROBED = frozenset({"add_done_callback", "resolve_expression"})
+"""Names by which libraries tell what an object is. Answering makes `asyncio.wait([q])` hang and `F() + q` fail."""
+
+
+def _guard(use: str) -> Callable[..., NoReturn]:
+    def misused(self: Slacker, *args: object) -> NoReturn:
+        raise TypeError(
+            f"{use}: {chain_of(self).outline()} is a recipe that has not run, not its result; await it first "
+            "(result = await q) and use the result."
+        )
+
+    return misused
+
+
+@final
+class Slacker(Recipe):
+    """Records what is done to an object, to be done somewhere else.
+
+    Getting an attribute, calling, indexing and slicing each return a *new* Slacker that holds a longer chain of
+    steps; nothing is done and the old one stays as it was, so prefixes can be kept and shared. To run the chain,
+    ``await`` it, ``yield`` it under `slacker.adisp.process` or `tornado.gen.coroutine`, or call `fetch` or
+    `proceed`. Awaited twice, it runs twice.
+
+    Names that start with an underscore are not recorded, nor are ``fetch`` and ``proceed``, which are methods, nor
+    ``add_done_callback`` and ``resolve_expression``: `slacker.attr` records any of these but double underscores.
+
+    Equality and hash are identity, so ``q == 5`` is plain False. Copying gives the same object.
+
+    Args:
+        obj: where the chain starts: a class, function, module or instance. Workers that leave the process need to
+            pickle it.
+        worker: who runs the chain. None waits for `options`; run without one, the chain runs in place on a
+            `DummyWorker`.
+
+    Raises:
+        TypeError: `obj` is a coroutine function, an awaitable or a Slacker; `worker` is no `Worker`.
+    """
+
+    __slots__ = ("__weakref__", "_slacker_root", "_slacker_steps", "_slacker_worker")
+
+    _slacker_root: Any
+    _slacker_steps: tuple[Step, ...]
+    _slacker_worker: Worker | None
+
+    def __init__(self, obj: Any, worker: Worker | None = None) -> None:
+        _check_root(obj)
+        _set_root(self, obj)
+        _set_steps(self, ())
+        _set_worker(self, _checked_worker(worker))
+
+    # --- recording --------------------------------------------------------------------------------------------
+
+    def __getattr__(self, name: str) -> Slacker:
+        if name[:1] == "_" or name in _PROBED:
+            raise AttributeError(
+                f"{name!r} is not recorded on a Slacker; slacker.attr(q, {name!r}) records names that start with one "
+                "underscore or that libraries probe for",
+                name=name,
+                obj=self,
+            )
+        return _longer(self, Attr(name))
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
+        if find_unfinished((*args, *kwargs.values())) is not None:
+            _refuse_unfinished(self, {**dict(enumerate(args, 1)), **kwargs})
+        return _longer(self, Call(args, kwargs))
+
+    def __getitem__(self, key: Any) -> Slacker:
+        if find_unfinished((key,)) is not None:
+            _refuse_unfinished(self, {"[...]": key})
+        return _longer(self, Item(key))
+
+    # --- running ----------------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return run(self).__await__()
+
+    def fetch(self) -> asyncio.Future[Any]:
+        """Start the chain now and return a Future of the running loop for its result.
+
+        Unlike a recipe, a Future is one run; awaiting it twice gives the same result. Cancelling it stops waiting;
+        what becomes of the work is the worker's to say.
+
+        Raises:
+            RuntimeError: no event loop is running.
+        """
+        return _worker_of(self).submit(chain_of(self))
+
+    __adisp_start__ = fetch
+
+    def proceed(
+        self,
+        callback: Callable[[Any], object] | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        """Start the chain now and call back on the loop.
+
+        Args:
+            callback: called with the result, on success only.
+            on_error: called with the exception otherwise. Without one a failure goes to the loop's exception
+                handler, which by default logs it, as does an exception that either of the two raises.
+
+        Raises:
+            TypeError: a callback is not callable; nothing was started.
+            RuntimeError: no event loop is running.
+        """
+        for name, given in (("callback", callback), ("on_error", on_error)):
+            if given is not None and not callable(given):
+                raise TypeError(f"{name} must be callable or None, got {given!r}; nothing was started")
+        self.fetch().add_done_callback(partial(_call_back, chain_of(self), callback, on_error))
+
+    # --- a recipe is not its result ---------------------------------------------------------------------------
+
+    __bool__ = _guard("no truth value")
+    __len__ = _guard("no length")
+    __iter__ = _guard("not iterable")
+    __next__ = _guard("not an iterator")
+    __contains__ = _guard("'in' cannot look into it")
+    __setattr__ = _guard("attributes cannot be set")
+    __delattr__ = _guard("attributes cannot be deleted")
+    __setitem__ = _guard("items cannot be set")
+    __delitem__ = _guard("items cannot be deleted")
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{chain_of(self).outline()} is a recipe and cannot be pickled; await it first and pickle the result, "
+            "or pickle slacker.chain_of(q), its plain data"
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Slacker {chain_of(self)}>"
+
+
+# The proxy refuses assignment, to itself as to others: its slots are filled through their descriptors.
+_set_root = Slacker.__dict__["_slacker_root"].__set__
+_set_steps = Slacker.__dict__["_slacker_steps"].__set__
+_set_worker = Slacker.__dict__["_slacker_worker"].__set__
+
+
+def _longer(q: Slacker, step: Step) -> Slacker:
+    longer: Slacker = object.__new__(Slacker)
+    _set_root(longer, q._slacker_root)
+    _set_steps(longer, (*q._slacker_steps, step))
+    _set_worker(longer, q._slacker_worker)
+    return longer
+
+
+def attr(q: Slacker, name: str) -> Slacker:
+    """Record getting an attribute that cannot be written as ``q.name``, such as ``"_default_manager"`` or
+    ``"fetch"``.
+
+    Raises:
+        TypeError: `q` is no Slacker or `name` no str.
+        ValueError: `name` is not an identifier, or is a dunder name, which no worker accepts.
+    """
+    _check_recipe(q)
+    if not isinstance(name, str):
+        raise TypeError(f"the attribute's name must be a str, got {name!r}")
+    if not name.isidentifier():
+        raise ValueError(f"the attribute's name must be one identifier, got {name!r}; record 'a.b' as two steps")
+    if name.startswith("__") and name.endswith("__"):
+        raise ValueError(f"double underscore names are never recorded, got {name!r}; wrap what needs it in a function")
+    return _longer(q, Attr(name))
+
+
+def options(q: Slacker, worker: Worker | None = None) -> Slacker:
+    """Return the same recipe, to be run otherwise.
+
+    Args:
+        q: the recipe; it stays as it is.
+        worker: who runs it instead; None leaves it as it is.
+
+    Raises:
+        TypeError: `q` is no Slacker, or `worker` no `Worker`.
+    """
+    _check_recipe(q)
+    same: Slacker = object.__new__(Slacker)
+    _set_root(same, q._slacker_root)
+    _set_steps(same, q._slacker_steps)
+    _set_worker(same, q._slacker_worker if worker is None else _checked_worker(worker))
+    return same
+
+
+def run(q: Slacker) -> Coroutine[Any, Any, Any]:
+    """Return a coroutine that runs the recipe, for `asyncio.run`, `asyncio.create_task` and task groups.
+
+    They take coroutines only, where ``await`` and `asyncio.gather` take any awaitable. The result, the exceptions and
+    what cancelling does are those of ``await q``.
+
+    Raises:
+        TypeError: `q` is no Slacker.
+    """
+    _check_recipe(q)
+    return _worker_of(q).run(chain_of(q))
+
+
+def chain_of(q: Slacker) -> Chain:
+    """Return what was recorded as plain data, for tests, logs and workers.
+
+    Raises:
+        TypeError: `q` is no Slacker.
+    """
+    _check_recipe(q)
+    return Chain(q._slacker_root, q._slacker_steps)
+
+
+def _worker_of(q: Slacker) -> Worker:
+    return q._slacker_worker or DummyWorker()
+
+
+def _call_back(
+    chain: Chain,
+    callback: Callable[[Any], object] | None,
+    on_error: Callable[[BaseException], object] | None,
+    future: asyncio.Future[Any],
+) -> None:
+    if future.cancelled():  # by the loop's end: the Future is in nobody else's hands
+        return
+    error = future.exception()
+    if error is None:
+        if callback is not None:
+            callback(future.result())
+    elif on_error is not None:
+        on_error(error)
+    else:
+        message = f"{chain.outline()} failed, and proceed() was given no on_error"
+        future.get_loop().call_exception_handler({"message": message, "exception": error, "future": future})
+
+
+def _check_recipe(q: object) -> None:
+    if not isinstance(q, Slacker):
+        raise TypeError(f"expected a Slacker, got {type(q).__name__}")
+
+
+def _check_root(obj: Any) -> None:
+    if isinstance(obj, Slacker):
+        raise TypeError("got a Slacker of a Slacker; use slacker.options(q, worker) to run a recipe elsewhere")
+    is_function = inspect.isroutine(obj) or isinstance(obj, partial | type)
+    function = obj if is_function else getattr(type(obj), "__call__", None)  # noqa: B004 (the method, not a test for it)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{obj!r} is asynchronous, so there is nothing to take off the loop: await it directly. A Slacker takes "
+            "blocking callables."
+        )
+    if not isinstance(obj, type) and hasattr(type(obj), "__await__"):
+        raise TypeError(f"got an awaitable of type {type(obj).__name__}: await it first and wrap the result")
+
+
+def _checked_worker(worker: object) -> Worker | None:
+    if worker is None or isinstance(worker, Worker):
+        return worker
+    hint = f"; did you mean {worker.__name__}()?" if isinstance(worker, type) and issubclass(worker, Worker) else ""
+    raise TypeError(f"worker must be a slacker Worker such as ThreadWorker(), or None, got {worker!r}{hint}")
+
+
+def _refuse_unfinished(q: Slacker, arguments: dict[Any, Any]) -> NoReturn:
+    place, found = next(
+        (place, found) for place, value in arguments.items() if (found := find_unfinished((value,))) is not None
+    )
+    raise TypeError(
+        f"argument {place!r} of {chain_of(q).outline()} is or holds a {type(found).__name__}, which is no result yet; "
+        "await it first and pass the result"
+    )

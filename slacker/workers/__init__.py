@@ -1,0 +1,26 @@
+"""The workers: where a chain is replayed. Those that need another package are imported on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .base import Worker
+from .local import DummyWorker, ThreadWorker
+
+if TYPE_CHECKING:
+    from .django import DjangoThreadWorker as DjangoThreadWorker
+
+__all__ = ["DummyWorker", "ThreadWorker", "Worker"]
+
+_LAZY = {"DjangoThreadWorker": ".django"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

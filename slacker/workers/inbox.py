@@ -1,0 +1,130 @@
+"""The way back to a loop: outcomes from other threads become results of its Futures.
+ One inbox a loop, shared by all pools. The rule that makes it fast: at most one wake-up is pending. The flag is
+cleared before the inbox is looked at, so an outcome that arrives meanwhile either is seen or wakes the loop again.
+ The loop is woken through an eventfd of the inbox's own, where there is such a thing: `loop.call_soon_threadsafe`
+costs a socket, a handle and another turn of the loop, a quarter of the time of a small call
+(``benchmarks/threads.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from typing import Any, final
+
+from ..chain import Chain
+from ..outcome import Error, Outcome
+from .base import logger
+
+__all__ = ["Inbox", "inbox_of"]
+
+
+@final
+class Inbox:
+    """Outcomes on their way to one loop, to which it refers weakly: it must not keep a loop that is done with."""
+
+    __slots__ = ("_arrived", "_bell", "_close_bell", "_loop", "_waking")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._arrived: deque[tuple[asyncio.Future[Any], Chain, Outcome]] = deque()
+        self._waking = False
+        self._bell: int | None = None
+        try:
+            bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except (AttributeError, OSError):  # not Linux, or no descriptor left
+            return
+        try:
+            loop.add_reader(bell, self._answer_bell)
+        except NotImplementedError:  # a loop without readers
+            os.close(bell)
+            return
+        self._bell = bell
+        self._close_bell = weakref.finalize(loop, os.close, bell)
+        self._close_bell.atexit = False
+
+    def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop() is loop
+
+    def deliver(self, future: asyncio.Future[Any], chain: Chain, outcome: Outcome) -> None:
+        """Settle `future` on its loop, soon; from any thread. What a closed loop gets is dropped, its errors
+        logged.
+        """
+        self._arrived.append((future, chain, outcome))
+        if self._waking:
+            return
+        self._waking = True
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            self._drop()
+        elif self._bell is not None:
+            os.eventfd_write(self._bell, 1)
+        else:
+            try:
+                loop.call_soon_threadsafe(self._settle)
+            except RuntimeError:  # closed a moment ago
+                self._drop()
+
+    def drop_if_closed(self) -> None:
+        """Let go of what a closed loop did not fetch any more, and of its descriptor."""
+        loop = self._loop()
+        if loop is not None and loop.is_closed():
+            self._drop()
+            if self._bell is not None:
+                self._close_bell()
+
+    def _answer_bell(self) -> None:
+        assert self._bell is not None
+        os.eventfd_read(self._bell)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._waking = False
+        arrived = self._arrived
+        while arrived:
+            future, chain, outcome = arrived.popleft()
+            if future.done():  # cancelled while the work ran
+                _log_abandoned(chain, outcome)
+            elif isinstance(outcome, Error):
+                future.set_exception(outcome.arrive(chain))
+            else:
+                future.set_result(outcome.value)
+
+    def _drop(self) -> None:
+        self._waking = False
+        while self._arrived:
+            _future, chain, outcome = self._arrived.popleft()
+            _log_abandoned(chain, outcome)
+
+
+def _log_abandoned(chain: Chain, outcome: Outcome) -> None:
+    if isinstance(outcome, Error):
+        logger.error("%s failed after its caller had gone", chain.outline(), exc_info=outcome.exception)
+
+
+_inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = weakref.WeakKeyDictionary()
+_inboxes_lock = threading.Lock()
+
+
+def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
+    """Return the inbox of `loop`, which is running in this thread."""
+    with _inboxes_lock:
+        inbox = _inboxes.get(loop)
+        if inbox is None:
+            # An outcome that was never fetched refers to its Future, and so keeps the closed loop and this entry.
+            for other in list(_inboxes.values()):
+                other.drop_if_closed()
+            inbox = _inboxes[loop] = Inbox(loop)
+        return inbox
+
+
+def _after_fork_in_child() -> None:
+    global _inboxes_lock
+    _inboxes_lock = threading.Lock()
+    _inboxes.clear()  # their descriptors are shared with the parent
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

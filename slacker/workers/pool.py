@@ -1,0 +1,297 @@
+"""A lean pool of threads: what `ThreadWorker` is made of.
+
+    loop's thread                              pool's threads
+    submit: job ----> [ jobs ] ---- gate ----> take a job, run it
+    Future <--------- [ inbox of the loop ] <- its outcome
+ Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
+(`Pool._called`). It calls the next one if it leaves jobs behind, and a thread that finishes a job takes another
+without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them.
+`concurrent.futures` wakes a thread for each call and the loop for each result, and links two futures between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, final
+
+from ..chain import Chain
+from ..errors import QueueFull, WorkerClosed
+from ..outcome import Error, Outcome
+from .base import log_call, logger
+from .inbox import Inbox, inbox_of
+
+__all__ = ["Pool"]
+
+IDLE_SECONDS = 60.0
+"""How long a thread waits for work before it ends: long enough for a lull, short enough to give connections back."""
+
+
+@final
+class Job:
+    """One call on its way: what to run, in which context, and where the outcome is awaited."""
+
+    __slots__ = ("begun", "chain", "context", "future", "inbox", "submitted", "work")
+
+    def __init__(self, chain: Chain, work: Callable[[], Outcome], future: asyncio.Future[Any], inbox: Inbox) -> None:
+        self.chain = chain
+        self.work = work
+        self.future = future
+        self.inbox = inbox
+        self.context = contextvars.copy_context()
+        self.submitted = self.begun = time.perf_counter()
+
+
+@final
+class Pool:
+    """Bounded threads, started on demand, and the jobs they feed from.
+
+    The state that `_mutex` guards: the jobs, who runs what, how many threads wait at the gate, whether one was
+    called. It is held for a few instructions at a time, by loops as by threads.
+
+    Args:
+        max_workers: most threads at once.
+        max_queue: most calls that may wait while all threads are busy; None for no bound.
+        name: prefix of the threads' names.
+        on_thread_exit: called in each thread as its last act.
+    """
+
+    def __init__(
+        self,
+        max_workers: int,
+        max_queue: int | None,
+        name: str,
+        on_thread_exit: Callable[[], None],
+    ) -> None:
+        self.max_workers = max_workers
+        self.max_queue = max_queue
+        self.name = name
+        self._on_thread_exit = on_thread_exit
+        self.closed = False
+        self.reset()
+        _pools.add(self)
+
+    def reset(self) -> None:
+        """Begin afresh, as in a forked child: threads do not survive a fork, and locks may be held by lost ones."""
+        self._mutex = threading.Lock()
+        self._gate = threading.Lock()  # released once for each thread that is called; otherwise held
+        self._gate.acquire()
+        self._jobs: deque[Job] = deque()
+        self._running: dict[threading.Thread, Job] = {}
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._called = False
+        self._started = 0
+        self._last_inbox: Inbox | None = None
+        self._on_end: list[Callable[[], None]] = []
+
+    # --- called from loops ------------------------------------------------------------------------------------
+
+    def submit(self, loop: asyncio.AbstractEventLoop, chain: Chain, work: Callable[[], Outcome]) -> asyncio.Future[Any]:
+        """Queue `work` and return a Future of `loop` for its outcome.
+
+        Cancelling the Future before a thread took the work means that it never runs. After that the thread goes on
+        to the end; its result is dropped, its exception logged.
+
+        The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued.
+        """
+        inbox = self._last_inbox
+        if inbox is None or not inbox.belongs_to(loop):
+            inbox = self._last_inbox = inbox_of(loop)
+        job = Job(chain, work, loop.create_future(), inbox)
+        with self._mutex:
+            refusal = self._refusal(chain)
+            if refusal is None:
+                self._jobs.append(job)
+                self._call_a_thread()
+        if refusal is not None:
+            job.future.set_exception(refusal)
+        return job.future
+
+    def close(self) -> None:
+        """Take no more work; threads end when none is left."""
+        with self._mutex:
+            self.closed = True
+            self._call_a_thread()
+
+    async def join(self, timeout: float) -> None:
+        """Wait until all threads have ended, `timeout` seconds at most.
+
+        Then calls that still wait fail with `WorkerClosed`, and those that still run are named in a warning.
+        """
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def on_end() -> None:
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:  # whoever waited is gone, and the loop with it
+                logger.debug("%s ended after the loop that closed it", self.name)
+
+        with self._mutex:
+            if not self._threads:
+                return
+            self._on_end.append(on_end)
+        try:
+            await asyncio.wait_for(ended.wait(), timeout)
+        except TimeoutError:
+            self._give_up(timeout)
+
+    def unfinished(self) -> tuple[list[Job], list[Job]]:
+        """Return the jobs that wait and those that run."""
+        with self._mutex:
+            return [job for job in self._jobs if not job.future.cancelled()], list(self._running.values())
+
+    def _give_up(self, timeout: float) -> None:
+        waiting, running = self.unfinished()
+        with self._mutex:
+            self._jobs.clear()
+        for job in waiting:
+            error = WorkerClosed(f"{self.name!r} was closed: {job.chain.outline()} was still waiting and did not run.")
+            job.inbox.deliver(job.future, job.chain, Error(error, 0))
+        if running:
+            logger.warning("%s: still running %g s after it was closed: %s", self.name, timeout, outlines(running))
+
+    def _refusal(self, chain: Chain) -> Exception | None:
+        if self.closed:
+            return WorkerClosed(f"{self.name!r} is closed: {chain.outline()} did not run. Make a new worker.")
+        if self.max_queue is None:
+            return None
+        room = self.max_workers + self.max_queue - len(self._running)
+        if len(self._jobs) >= room:
+            self._jobs = deque(job for job in self._jobs if not job.future.cancelled())
+        if len(self._jobs) < room:
+            return None
+        return QueueFull(
+            f"{self.name!r}: all {self.max_workers} threads are busy and {self.max_queue} calls wait already "
+            f"(max_queue); {chain.outline()} did not run. Try again later, or answer that you are busy."
+        )
+
+    # --- threads and the gate; the mutex is held --------------------------------------------------------------
+
+    def _call_a_thread(self) -> None:
+        if self._called:
+            return
+        if self._idle:
+            self._called = True
+            self._gate.release()
+        elif self._jobs and len(self._threads) < self.max_workers:
+            self._started += 1
+            thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+            self._threads.add(thread)
+            self._called = True
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread to give
+                self._threads.discard(thread)
+                self._called = False
+                if not self._threads:
+                    self._jobs.pop()
+                    raise
+
+    def _take(self, thread: threading.Thread) -> Job | None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            if not job.future.cancelled():
+                self._running[thread] = job
+                if self._jobs:
+                    self._call_a_thread()
+                return job
+        return None
+
+    # --- the threads ------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        thread = threading.current_thread()
+        arrived = True  # a new thread, like one that came through the gate, was called
+        try:
+            while True:
+                with self._mutex:
+                    if arrived:
+                        self._called = arrived = False
+                    job = self._take(thread)
+                    if job is None:
+                        if self.closed:
+                            return
+                        self._idle += 1
+                if job is None:
+                    if not self._wait_for_call():
+                        return
+                    arrived = True
+                else:
+                    self._run(thread, job)
+                    del job  # an idle thread must not keep the last call's arguments and Future
+        finally:
+            self._leave(thread)
+
+    def _wait_for_call(self) -> bool:
+        called = self._gate.acquire(timeout=IDLE_SECONDS)
+        with self._mutex:
+            if not called and self._called:
+                called = self._gate.acquire(blocking=False)
+            self._idle -= 1
+        return called
+
+    def _run(self, thread: threading.Thread, job: Job) -> None:
+        job.begun = time.perf_counter()
+        try:
+            outcome = job.context.run(job.work)
+        except BaseException as error:  # work returns outcomes; whatever else happens, somebody awaits this one
+            outcome = Error(error, 0)
+        log_call(job.chain, outcome, job.begun - job.submitted, time.perf_counter() - job.begun)
+        del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
+        job.inbox.deliver(job.future, job.chain, outcome)
+
+    def _leave(self, thread: threading.Thread) -> None:
+        try:
+            self._on_thread_exit()
+        except Exception:
+            logger.exception("%s: what a thread does as its last act failed", self.name)
+        with self._mutex:
+            self._threads.discard(thread)
+            if self.closed:
+                self._call_a_thread()  # each wakes the next, until none is left
+            on_end = self._on_end if self.closed and not self._threads else []
+        for callback in on_end:
+            callback()
+
+
+def outlines(jobs: Iterable[Job], most: int = 10) -> str:
+    """Return the outlines of `jobs`, at most `most` of them, for a message."""
+    named = [job.chain.outline() for job in jobs]
+    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    """Say once what the end of the interpreter drops: threads are daemons, so that none of them can hold it up."""
+    dropped: list[Job] = []
+    abandoned: list[Job] = []
+    for pool in list(_pools):
+        waiting, running = pool.unfinished()
+        dropped += waiting
+        abandoned += running
+    if dropped or abandoned:
+        logger.warning(
+            "the interpreter ends with calls unfinished; dropped while waiting: %s; abandoned while running: %s",
+            outlines(dropped) or "none",
+            outlines(abandoned) or "none",
+        )
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        pool.reset()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)
