@@ -114,8 +114,11 @@ class Chain:
     def label(self, number: int) -> str:
         """Return how step `number` (from 1) reads in a message: ``.filter`` for the attribute and for its call."""
         step = self.steps[number - 1]
-        if isinstance(step, Call) and number > 1 and isinstance(self.steps[number - 2], Attr):
-            step = self.steps[number - 2]
+        if isinstance(step, Call):
+            if number == 1:
+                return _name(self.root)
+            if isinstance(called := self.steps[number - 2], Attr):
+                return called.outline()
         return step.outline()
 
     def __repr__(self) -> str:

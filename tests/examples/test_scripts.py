@@ -1,0 +1,58 @@
+"""The examples that are one file: they do what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_quickstart_shows_the_four_spellings() -> None:
+    """quickstart.py prints the same digest four times, and names the step that fails."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / "quickstart.py"], capture_output=True, text=True, timeout=60
+    )
+
+    lines = [line.split(maxsplit=1) for line in ran.stdout.splitlines()]
+    assert ["await", "yield", "fetch", "proceed", "recipe", "failed"] == [word for word, _ in lines]
+    assert 1 == len({text[:12] for word, text in lines[:4]})
+    assert "slacker: at step 1, digest, of digest(...).upper()" == lines[5][1]
+    assert "" == ran.stderr
+
+
+@pytest.fixture
+def callbacks_server() -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", EXAMPLES / "callbacks.py", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        announced = re.search(r"http://127.0.0.1:\d+/", server.stdout.readline())
+        assert announced is not None
+        yield announced[0]
+        server.terminate()
+
+
+def test_callbacks_answers_a_look_up(callbacks_server: str) -> None:
+    """callbacks.py answers with the addresses that a thread looked up."""
+    with urllib.request.urlopen(callbacks_server + "?host=localhost", timeout=30) as answer:
+        assert "127.0.0.1" in json.load(answer)["addresses"]
+
+
+def test_callbacks_answers_a_failure(callbacks_server: str) -> None:
+    """A look-up that fails goes to the error callback, which answers 404."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(callbacks_server + "?host=no.such.host.invalid", timeout=30)
+    with caught.value as answer:
+        assert (404, ["error"]) == (answer.code, list(json.load(answer)))

@@ -1,0 +1,108 @@
+"""The README holds: its blocks run in the order they stand in, it renders, and what it names exists."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import docutils.core
+import docutils.nodes
+import pytest
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.rst"
+
+# Runs the blocks given as JSON on standard input in one namespace, each that awaits on a loop of its own, as
+# ``python -m asyncio`` would. Django is set up as the README presupposes.
+RUNNER = '''
+import ast, asyncio, inspect, json, os, sys, tempfile
+import django
+from django.conf import settings
+
+with tempfile.TemporaryDirectory() as folder:
+    settings.configure(
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.join(folder, "readme.sqlite3")}},
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    )
+    django.setup()
+    from django.core.management import call_command
+    from django.contrib.auth.models import User
+    call_command("migrate", verbosity=0)
+    User.objects.create_user("vasia", is_staff=True)
+    User.objects.create_user("petya")
+    from slacker.workers import DjangoThreadWorker
+
+    namespace = {"asyncio": asyncio, "__name__": "readme"}
+
+    async def run(code):
+        result = eval(code, namespace)
+        if inspect.iscoroutine(result):
+            await result
+        await asyncio.sleep(0)
+        await DjangoThreadWorker().aclose()  # lets callbacks of proceed() arrive, and the file be removed
+
+    for number, block in enumerate(json.load(sys.stdin), 1):
+        code = compile(block, f"<block {number} of the README>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if "asyncio.run(" in block:
+            exec(code, namespace)
+        else:
+            asyncio.run(run(code))
+'''
+
+
+@pytest.fixture(scope="module")
+def document() -> docutils.nodes.document:
+    settings = {"halt_level": 2, "report_level": 2, "syntax_highlight": "short"}
+    return docutils.core.publish_doctree(README.read_text(), settings_overrides=settings)
+
+
+def blocks(document: docutils.nodes.document, language: str) -> list[str]:
+    found = document.findall(lambda node: isinstance(node, docutils.nodes.literal_block) and language in node["classes"])
+    return [node.astext() for node in found]
+
+
+def test_the_python_blocks_run_as_pasted(document: docutils.nodes.document) -> None:
+    """Every Python block runs, after those before it."""
+    import json
+
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUNNER],
+        input=json.dumps(blocks(document, "python")),
+        capture_output=True,
+        text=True,
+        cwd=README.parent,
+        timeout=60,
+    )
+
+    assert "" == ran.stderr
+    assert "{'year': 2011, 'total': 4022}\n[4050, 4052]\nvasia\n" == ran.stdout
+
+
+def test_it_renders_without_a_warning(document: docutils.nodes.document) -> None:
+    """The README is sound reStructuredText: reading it raises on warnings, and it has a title."""
+    assert "tornado-slacker" == document["title"]
+
+
+def test_the_two_commands_are_shown(document: docutils.nodes.document) -> None:
+    """The two commands of a newcomer stand in the README, as blocks of their own."""
+    assert ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"] == blocks(document, "console")[:2]
+
+
+def test_the_map_names_files_that_exist() -> None:
+    """Every file that the map of the code names exists."""
+    text = README.read_text().partition("Map of the code")[2].partition("Imports point")[0]
+    named = [word.strip(":;,") for word in text.split() if word.strip(":;,").endswith(".py")]
+    package = README.parent / "slacker"
+
+    assert len(named) > 10
+    assert [] == [name for name in named if not list(package.rglob(name.rpartition("/")[2]))]
+
+
+@pytest.mark.parametrize("text", ["README.rst", "CHANGES.rst"])
+def test_no_sentence_of_a_draft_is_left(text: str) -> None:
+    """What is to be filled in, was."""
+    words = (README.parent / text).read_text().split()
+
+    assert [] == [word for word in words if word in {"TODO", "FIXME", "XXX", "MEASURED"}]
