@@ -10,12 +10,14 @@ user's: an argument's own ``__repr__`` may be a database query.
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import importlib
-import reprlib
+import inspect
 import types
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import islice
 from typing import Any, TypeAlias, final
 
 __all__ = ["Attr", "Call", "Chain", "Item", "Recipe", "Replay", "Step", "find_unfinished"]
@@ -100,7 +102,7 @@ class Chain:
         """Take the steps, here and now, and return what the last one gives.
 
         Args:
-            base: another object to start from instead of the root.
+            base: another object to start from; None starts from the root.
 
         Raises:
             Whatever a step raises, unchanged.
@@ -162,80 +164,141 @@ class Replay:
 _PLAIN: frozenset[type] = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None), type(...), range})
 
 
-def find_unfinished(values: Iterable[Any]) -> Any:
-    """Return the first recipe or awaitable among `values`, or None.
+def find_unfinished(values: Collection[Any]) -> Any:
+    """Return a recipe or awaitable that is, or is held by, one of `values`; None if there is none.
 
     Looks into list, tuple, dict (keys as well), set, frozenset, slice and dataclass instances, never into other
-    objects: a QuerySet leads into its model's ``_meta`` without end. Containers of plain values cost one pass in C.
+    objects: a QuerySet leads into its model's ``_meta`` without end. It runs on the caller's loop, so it asks types
+    and not values: a container of what cannot hold any, however long, costs a pass or two in C.
     """
-    todo = [value for value in values if type(value) not in _PLAIN]
+    if _PLAIN.issuperset(map(type, values)):
+        return None
+    todo = [values]
     seen: set[int] = set()
     while todo:
-        value = todo.pop()
-        kind = type(value)
-        if issubclass(kind, Recipe) or hasattr(kind, "__await__"):
-            return value
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        for part in _parts(value, kind):
-            if not _PLAIN.issuperset(set(map(type, part))):
-                todo.extend([item for item in part if type(item) not in _PLAIN])
+        part = todo.pop()
+        for kind in set(map(type, part)) - _PLAIN:
+            if issubclass(kind, Recipe) or hasattr(kind, "__await__"):
+                return next(value for value in part if type(value) is kind)
+            parts_of = _PARTS_OF.get(kind) or _parts_of(kind)
+            if parts_of is None:
+                continue
+            for value in part:
+                if type(value) is kind and id(value) not in seen:
+                    seen.add(id(value))
+                    todo += parts_of(value)
     return None
 
 
-def _parts(value: Any, kind: type) -> tuple[Iterable[Any], ...]:
-    if issubclass(kind, list | tuple | set | frozenset):
-        return (value,)
+_Parts: TypeAlias = Callable[[Any], Iterable[Collection[Any]]]
+
+_PARTS_OF: dict[type, _Parts] = {
+    **dict.fromkeys((list, tuple, set, frozenset), lambda value: (value,)),
+    dict: lambda value: (value.keys(), value.values()),
+    slice: lambda value: ((value.start, value.stop, value.step),),
+}
+
+
+def _parts_of(kind: type) -> _Parts | None:
+    # Past whatever a subclass makes of iteration, and a class of its fields: that may be a query.
     if issubclass(kind, dict):
-        return (value.keys(), value.values())
-    if kind is slice:
-        return ((value.start, value.stop, value.step),)
-    if hasattr(kind, "__dataclass_fields__"):
-        return ([getattr(value, name, None) for name in kind.__dataclass_fields__],)
-    return ()
+        return lambda value: (dict.keys(value), dict.values(value))
+    base: Any = next((base for base in (list, tuple, set, frozenset) if issubclass(kind, base)), None)
+    if base is not None:
+        return lambda value: (list(base.__iter__(value)),)
+    if is_dataclass(kind):
+        names = [field.name for field in fields(kind)]
+        return lambda value: ([_field(value, name) for name in names],)
+    return None
+
+
+def _field(value: Any, name: str) -> Any:
+    held = inspect.getattr_static(value, name, None)
+    return getattr(value, name, None) if isinstance(held, types.MemberDescriptorType) else held
 
 
 # --- Reading without running ---------------------------------------------------------------------------------------
 
+# Only types known to be harmless are asked for their repr, and no object is asked for anything before its type is
+# known. Hence issubclass(type(x), ...) and not isinstance, which falls back on ``x.__class__``: Django's lazy objects,
+# `request.user` for one, answer that with a query.
 
-class _Describe(reprlib.Repr):
-    """The standard library's bounded repr, which here asks only types it knows to be harmless."""
+_LONGEST = 80
+"""Characters shown of one value."""
 
-    _HARMLESS = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib", "re", "uuid", "zoneinfo"})
+_MOST = 6
+"""Members shown of one container."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = self.maxlong = 80
-        self.maxlevel = 4
+_DEEPEST = 4
+"""Containers shown inside one another."""
 
-    def repr_instance(self, x: Any, level: int) -> str:
-        kind = type(x)
-        if isinstance(x, Recipe | Chain):
-            return repr(x)
-        if isinstance(x, slice):
-            return f"slice({', '.join(self.repr1(part, level - 1) for part in (x.start, x.stop, x.step))})"
-        if isinstance(x, enum.Enum):
-            return f"{kind.__name__}.{x.name}"
-        if isinstance(x, type | types.FunctionType | types.BuiltinFunctionType | types.MethodType | types.ModuleType):
-            return _name(x)
-        if kind in _PLAIN or kind.__module__ in self._HARMLESS:
-            return super().repr_instance(x, level)
-        return f"{kind.__qualname__}(...)"
+_BRACKETS: dict[type, Any] = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: ("frozenset({", "})")}
+
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
+
+_HARMLESS = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib", "re", "uuid", "zoneinfo"})
+"""Modules of the standard library whose types write only what they are made of."""
 
 
-_describe = _Describe().repr
+def _describe(value: Any, levels: int = _DEEPEST) -> str:
+    """Return `value` as code, shortened; for an object of a type that is not known, ``Type(...)``."""
+    kind = type(value)
+    if kind in _BRACKETS:
+        return _describe_members(value, levels)
+    if kind is slice:
+        return f"slice({', '.join([_describe(part, levels) for part in (value.start, value.stop, value.step)])})"
+    if issubclass(kind, _NAMED):
+        return _name(value)
+    if issubclass(kind, enum.Enum) and value._name_ is not None:
+        return f"{kind.__name__}.{value._name_}"
+    if _is_harmless(value, kind):
+        start = value[: _LONGEST + 1] if kind in (str, bytes, bytearray) else value
+        try:
+            text = repr(start)
+        except ValueError:  # an int of thousands of digits
+            return f"{kind.__qualname__}(...)"
+        return text if len(text) <= _LONGEST + 2 else f"{text[:_LONGEST]}..."
+    return f"{kind.__qualname__}(...)"
+
+
+def _describe_members(value: Any, levels: int) -> str:
+    kind = type(value)
+    if not value:
+        return repr(value)
+    opening, closing = _BRACKETS[kind]
+    if not levels:
+        return f"{opening}...{closing}"
+    if kind is dict:
+        shown = [f"{_describe(k, levels - 1)}: {_describe(v, levels - 1)}" for k, v in islice(value.items(), _MOST)]
+    else:
+        shown = [_describe(member, levels - 1) for member in islice(value, _MOST)]
+    if kind in (set, frozenset):
+        shown.sort()
+    if len(value) > _MOST:
+        shown.append("...")
+    alone = "," if kind is tuple and len(value) == 1 else ""
+    return f"{opening}{', '.join(shown)}{alone}{closing}"
 
 
 def _describe_key(key: Any) -> str:
-    if not isinstance(key, slice):
+    if type(key) is not slice:
         return _describe(key)
     bounds = ["" if bound is None else _describe(bound) for bound in (key.start, key.stop)]
     return ":".join(bounds if key.step is None else [*bounds, _describe(key.step)])
 
 
+def _is_harmless(value: Any, kind: type) -> bool:
+    if kind in (dt.datetime, dt.time):  # these write their time zone's repr
+        kind = type(value.tzinfo)
+    return kind in _PLAIN or kind.__module__.partition(".")[0] in _HARMLESS
+
+
 def _name(root: Any) -> str:
-    if isinstance(root, types.ModuleType):
-        return root.__name__
-    name = getattr(root, "__qualname__", None) if callable(root) else None
-    return name if isinstance(name, str) else f"{type(root).__qualname__}(...)"
+    kind = type(root)
+    if kind is types.MethodType:
+        root = root.__func__
+    try:  # what the object itself has, past any ``__getattr__`` of its class
+        name = object.__getattribute__(root, "__name__" if issubclass(kind, types.ModuleType) else "__qualname__")
+    except AttributeError:
+        name = None
+    return name if type(name) is str else f"{kind.__qualname__}(...)"

@@ -7,7 +7,7 @@ An exception raised by the work comes back as itself. What stands here is raised
 
 from __future__ import annotations
 
-from typing import ClassVar
+from types import EllipsisType
 
 __all__ = [
     "DeadlineExceeded",
@@ -25,28 +25,33 @@ __all__ = [
 class SlackerError(Exception):
     """Base of everything that slacker raises on its own account.
 
+    Args:
+        message: for people.
+        executed: see below; left out, it is what the class says.
+
     Attributes:
         executed: True when the work ran, False when it certainly did not (so it may be sent again), None when that is
             not known.
     """
 
-    default_executed: ClassVar[bool | None] = None
+    executed: bool | None = None
 
-    def __init__(self, message: str = "", *, executed: bool | None = None) -> None:
+    def __init__(self, message: str = "", *, executed: bool | EllipsisType | None = ...) -> None:
         super().__init__(message)
-        self.executed = self.default_executed if executed is None else executed
+        if executed is not ...:
+            self.executed = executed
 
 
 class WorkerClosed(SlackerError):
     """The worker was closed before the call could start; it never ran."""
 
-    default_executed = False
+    executed = False
 
 
 class QueueFull(SlackerError):
     """As many calls as the worker was told to hold (`max_queue`) are waiting already; this one never ran."""
 
-    default_executed = False
+    executed = False
 
 
 class DeadlineExceeded(SlackerError, TimeoutError):
@@ -60,7 +65,9 @@ class TransportError(SlackerError):
         status: the HTTP status of the answer, None when there was none.
     """
 
-    def __init__(self, message: str = "", *, status: int | None = None, executed: bool | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, status: int | None = None, executed: bool | EllipsisType | None = ...
+    ) -> None:
         super().__init__(message, executed=executed)
         self.status = status
 
@@ -76,9 +83,9 @@ class Refused(SlackerError):
         reason: a short fixed word for programs, such as ``"duplicate"``; the message is for people.
     """
 
-    default_executed = False
+    executed = False
 
-    def __init__(self, message: str = "", *, reason: str = "", executed: bool | None = None) -> None:
+    def __init__(self, message: str = "", *, reason: str = "", executed: bool | EllipsisType | None = ...) -> None:
         super().__init__(message, executed=executed)
         self.reason = reason
 
@@ -86,8 +93,7 @@ class Refused(SlackerError):
 class RemoteError(SlackerError):
     """The work raised something that cannot be raised here as it is.
 
-    Two kinds arrive so: exceptions that do not survive the way back, and those that mean something to whoever runs
-        the
+    Two kinds arrive so: exceptions that do not survive the way back, and those that mean something to whoever runs the
     loop (StopIteration, SystemExit, CancelledError and the like). In the same process the original is the
     ``__cause__``.
 
@@ -96,10 +102,10 @@ class RemoteError(SlackerError):
         message: the original's ``str()``.
     """
 
-    default_executed = True
+    executed = True
 
-    def __init__(self, type_name: str = "", message: str = "") -> None:
-        super().__init__(f"{type_name}: {message}" if message else type_name)
+    def __init__(self, type_name: str = "", message: str = "", *, executed: bool | EllipsisType | None = ...) -> None:
+        super().__init__(executed=executed)
         self.args = (type_name, message)
         self.type_name = type_name
         self.message = message

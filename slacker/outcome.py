@@ -1,5 +1,6 @@
 """What happened to a chain, as data: it crosses threads and processes in place of a raised exception.
- Raising across a border loses things. A StopIteration raised in an executor's thread never completes the await
+
+Raising across a border loses things. A StopIteration raised in an executor's thread never completes the await
 (CPython 3.11 and 3.12), a SystemExit ends the thread. So work is run by `capture`, which returns, and only `unwrap`
 or `arrive`, on the caller's side, make an exception of it again.
 """
@@ -18,6 +19,11 @@ from .errors import RemoteError
 __all__ = ["Error", "Outcome", "Value", "capture", "type_name"]
 
 _NOTE = "slacker: at step "
+
+_NOT_FOR_A_LOOP = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt, SystemExit)
+
+_RUNS_IN_TRACEBACK = 8
+"""How many runs one traceback may show: more than work that runs work that runs work will ever need."""
 
 
 @final
@@ -45,18 +51,17 @@ class Error:
         try:
             raise error
         finally:
-            del error  # the traceback holds this frame: without this line the exception would hold itself
+            del error, self  # the traceback holds this frame, which must not hold the exception in turn
 
     def arrive(self, chain: Chain) -> Exception:
-        """Return the exception as the caller gets it: one that may be raised on a loop, with a note that names the
-        step.
+        """Return the exception as the caller gets it: fit to be raised on a loop, with a note that names the step.
 
         Only an Exception passes as itself. StopIteration, StopAsyncIteration and whatever is no Exception
         (SystemExit, CancelledError, ...) mean something to the loop or the thread that sees them, so they arrive as
         RemoteError.
         """
         error = self.exception
-        if not isinstance(error, Exception) or isinstance(error, StopIteration | StopAsyncIteration):
+        if not isinstance(error, Exception) or isinstance(error, _NOT_FOR_A_LOOP):
             wrapper = RemoteError(type_name(error), _text(error))
             wrapper.__cause__ = error
             error = wrapper
@@ -84,13 +89,14 @@ def capture(chain: Chain, within: Callable[[Replay], Any] = Replay.run) -> Outco
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
+        _shorten_traceback(error)
         return Error(error, replay.step)
 
 
 def type_name(error: BaseException) -> str:
     """Return the qualified name of the exception's class, without ``builtins``."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return kind.__qualname__ if kind.__module__ in ("builtins", None) else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _text(error: BaseException) -> str:
@@ -106,3 +112,14 @@ def _note_once(error: Exception, note: str) -> None:
     with contextlib.suppress(Exception):
         if not any(known.startswith(_NOTE) for known in getattr(error, "__notes__", ())):
             error.add_note(note)
+
+
+def _shorten_traceback(error: BaseException) -> None:
+    # Each raise of one object adds to the traceback of the last: a module's constant would collect the frames of all
+    # its runs, with all that their variables hold. Runs inside one another are there rightly, but are few.
+    entry, runs = error.__traceback__, 0
+    while entry is not None:
+        runs += entry.tb_frame.f_code is capture.__code__
+        if runs == _RUNS_IN_TRACEBACK:
+            entry.tb_next = None
+        entry = entry.tb_next

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Generator
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import Any, NoReturn, Self, final
 
@@ -30,6 +31,12 @@ def _guard(use: str) -> Callable[..., NoReturn]:
         )
 
     return misused
+
+
+_not_iterable = _guard("not iterable")
+_not_a_mapping = _guard("no mapping")
+_KEYS = (Attr("keys"), Call((), {}))
+"""The steps that `dict(q)` and `f(**q)` record on their way to an iterator."""
 
 
 @final
@@ -72,12 +79,8 @@ class Slacker(Recipe):
 
     def __getattr__(self, name: str) -> Slacker:
         if name[:1] == "_" or name in _PROBED:
-            raise AttributeError(
-                f"{name!r} is not recorded on a Slacker; slacker.attr(q, {name!r}) records names that start with one "
-                "underscore or that libraries probe for",
-                name=name,
-                obj=self,
-            )
+            way = "wrap what needs it in a function" if _is_dunder(name) else f"use slacker.attr(q, {name!r})"
+            raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
         return _longer(self, Attr(name))
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
@@ -111,7 +114,7 @@ class Slacker(Recipe):
     def proceed(
         self,
         callback: Callable[[Any], object] | None = None,
-        on_error: Callable[[BaseException], object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
     ) -> None:
         """Start the chain now and call back on the loop.
 
@@ -121,25 +124,31 @@ class Slacker(Recipe):
                 handler, which by default logs it, as does an exception that either of the two raises.
 
         Raises:
-            TypeError: a callback is not callable; nothing was started.
+            TypeError: a callback is not callable, or calling it would do nothing: it is a coroutine function or a
+                recipe. Nothing was started.
             RuntimeError: no event loop is running.
         """
         for name, given in (("callback", callback), ("on_error", on_error)):
-            if given is not None and not callable(given):
-                raise TypeError(f"{name} must be callable or None, got {given!r}; nothing was started")
-        self.fetch().add_done_callback(partial(_call_back, chain_of(self), callback, on_error))
+            if given is not None and (not callable(given) or type(given) is Slacker or _is_async(given)):
+                raise TypeError(f"{name} must be a plain function or None, got {given!r}; nothing was started")
+        self.fetch().add_done_callback(_caller_back(chain_of(self), callback, on_error))
 
     # --- a recipe is not its result ---------------------------------------------------------------------------
 
     __bool__ = _guard("no truth value")
     __len__ = _guard("no length")
-    __iter__ = _guard("not iterable")
     __next__ = _guard("not an iterator")
     __contains__ = _guard("'in' cannot look into it")
     __setattr__ = _guard("attributes cannot be set")
     __delattr__ = _guard("attributes cannot be deleted")
     __setitem__ = _guard("items cannot be set")
     __delitem__ = _guard("items cannot be deleted")
+
+    def __iter__(self) -> Iterator[NoReturn]:
+        if self._slacker_steps[-2:] != _KEYS:
+            _not_iterable(self)
+        # dict() and ** hide a TypeError of iter() behind one that says nothing, and pass on what next() raises.
+        return iter(partial(_not_a_mapping, self), None)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -184,7 +193,7 @@ def attr(q: Slacker, name: str) -> Slacker:
         raise TypeError(f"the attribute's name must be a str, got {name!r}")
     if not name.isidentifier():
         raise ValueError(f"the attribute's name must be one identifier, got {name!r}; record 'a.b' as two steps")
-    if name.startswith("__") and name.endswith("__"):
+    if _is_dunder(name):
         raise ValueError(f"double underscore names are never recorded, got {name!r}; wrap what needs it in a function")
     return _longer(q, Attr(name))
 
@@ -231,26 +240,27 @@ def chain_of(q: Slacker) -> Chain:
 
 
 def _worker_of(q: Slacker) -> Worker:
-    return q._slacker_worker or DummyWorker()
+    return DummyWorker() if q._slacker_worker is None else q._slacker_worker
 
 
-def _call_back(
-    chain: Chain,
-    callback: Callable[[Any], object] | None,
-    on_error: Callable[[BaseException], object] | None,
-    future: asyncio.Future[Any],
-) -> None:
-    if future.cancelled():  # by the loop's end: the Future is in nobody else's hands
-        return
-    error = future.exception()
-    if error is None:
-        if callback is not None:
-            callback(future.result())
-    elif on_error is not None:
-        on_error(error)
-    else:
-        message = f"{chain.outline()} failed, and proceed() was given no on_error"
-        future.get_loop().call_exception_handler({"message": message, "exception": error, "future": future})
+def _caller_back(
+    chain: Chain, callback: Callable[[Any], object] | None, on_error: Callable[[Exception], object] | None
+) -> Callable[[asyncio.Future[Any]], None]:
+    # A closure and not a partial: when a callback raises, the loop logs a partial's arguments, and the chain's values.
+    def call_back(future: asyncio.Future[Any]) -> None:
+        if future.cancelled():  # by the loop's end: the Future is in nobody else's hands
+            return
+        error: Any = future.exception()
+        if error is None:
+            if callback is not None:
+                callback(future.result())
+        elif on_error is not None:
+            on_error(error)
+        else:
+            message = f"{chain.outline()} failed, and proceed() was given no on_error"
+            future.get_loop().call_exception_handler({"message": message, "exception": error, "future": future})
+
+    return call_back
 
 
 def _check_recipe(q: object) -> None:
@@ -259,17 +269,28 @@ def _check_recipe(q: object) -> None:
 
 
 def _check_root(obj: Any) -> None:
-    if isinstance(obj, Slacker):
+    kind = type(obj)  # and no isinstance: that may ask the object, and a lazy one of Django's would query
+    if kind is Slacker:
         raise TypeError("got a Slacker of a Slacker; use slacker.options(q, worker) to run a recipe elsewhere")
-    is_function = inspect.isroutine(obj) or isinstance(obj, partial | type)
-    function = obj if is_function else getattr(type(obj), "__call__", None)  # noqa: B004 (the method, not a test for it)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if hasattr(kind, "__await__"):
+        raise TypeError(f"got an awaitable of type {kind.__name__}: await it first and wrap the result")
+    if _is_async(obj):
         raise TypeError(
-            f"{obj!r} is asynchronous, so there is nothing to take off the loop: await it directly. A Slacker takes "
-            "blocking callables."
+            f"{Chain(obj).outline()} is asynchronous, so there is nothing to take off the loop: await it directly. "
+            "A Slacker takes blocking callables."
         )
-    if not isinstance(obj, type) and hasattr(type(obj), "__await__"):
-        raise TypeError(f"got an awaitable of type {type(obj).__name__}: await it first and wrap the result")
+
+
+def _is_async(obj: Any) -> bool:
+    while type(obj) is partial:
+        obj = obj.func
+    kind = type(obj)
+    function = obj if issubclass(kind, types.FunctionType | types.MethodType) else getattr(kind, "__call__", None)  # noqa: B004 (the method, not a test for it)
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
 
 
 def _checked_worker(worker: object) -> Worker | None:

@@ -1,0 +1,181 @@
+"""The architecture as data: what each module may import, held against what it does import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import slacker
+
+PACKAGE = Path(slacker.__file__).parent
+
+GUARDED = {"asyncio", "pickle"}
+"""Modules of the standard library that are not everybody's: only what decides about loops or bytes may have them."""
+
+
+class Layer(NamedTuple):
+    """What a module may import: of slacker, and besides of the standard library but `GUARDED`."""
+
+    inside: str = ""
+    outside: str = ""
+
+
+LAYERS = {
+    # What is recorded and what came of it: no loop, no bytes, no framework.
+    "errors": Layer(),
+    "chain": Layer("errors"),
+    "outcome": Layer("chain errors"),
+    # The one place with magic, which knows workers only by their base.
+    "proxy": Layer("chain workers.base workers.local", "asyncio"),
+    # Stands alone.
+    "adisp": Layer("", "asyncio"),
+    # Workers get chains; they have not heard of proxies, and but for one not of Django.
+    "workers.base": Layer("chain outcome errors", "asyncio"),
+    "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
+    "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
+    "workers.local": Layer("chain outcome errors workers.base workers.pool", "asyncio"),
+    "workers.django": Layer("chain outcome errors workers.base workers.local django_backend.scope", "asyncio django"),
+    # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
+    "django_backend": Layer(),
+    "django_backend.results": Layer("", "django"),
+    "django_backend.scope": Layer("chain outcome django_backend.results", "django"),
+    "django_backend.testing": Layer(
+        "chain outcome django_backend.scope workers.base workers.local", "asgiref asyncio django"
+    ),
+    # The flat faces.
+    "workers": Layer("workers.base workers.local workers.django"),
+    "": Layer("adisp errors proxy workers.base"),
+}
+"""By name within slacker. Whoever adds a module decides here where it stands."""
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(source: str, name: str, *, package: bool = False) -> Iterator[str]:
+    """Yield the absolute names of all that `source` imports, wherever in it, of slacker's own each module by itself.
+
+    Args:
+        source: of the module.
+        name: of the module, within slacker.
+        package: whether it is the ``__init__`` of a package.
+    """
+    here = ["slacker", *name.split(".")] if name else ["slacker"]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = here[: len(here) - node.level + package] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner.removeprefix("slacker.") in MODULES else base
+
+
+def violations(source: str, name: str, layer: Layer, *, package: bool = False) -> set[str]:
+    """Return what `source` imports beyond what `layer` allows."""
+    inside = {f"slacker.{module}" for module in layer.inside.split()}
+    outside = (sys.stdlib_module_names - GUARDED) | set(layer.outside.split())
+    return {
+        found
+        for found in imports(source, name, package=package)
+        if found not in inside and found.partition(".")[0] not in outside
+    }
+
+
+# --- the code --------------------------------------------------------------------------------------------------------
+
+
+def test_every_module_has_a_layer() -> None:
+    """The table lists every module that there is, and no other."""
+    assert set(LAYERS) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer(name: str) -> None:
+    """A module imports only what its layer allows."""
+    path = MODULES[name]
+    found = violations(path.read_text(), name, LAYERS[name], package=path.name == "__init__.py")
+    assert found == set()
+
+
+# --- the check itself ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "found"),
+    [
+        ("import pickle", "chain", {"pickle"}),
+        ("import pickle as p", "chain", {"pickle"}),
+        ("from pickle import loads", "proxy", {"pickle"}),
+        ("import asyncio.events", "outcome", {"asyncio.events"}),
+        ("import django.db, os", "proxy", {"django.db"}),
+        ("import tornado", "workers.base", {"tornado"}),
+        ("from .proxy import Slacker", "chain", {"slacker.proxy"}),
+        ("from . import proxy", "chain", {"slacker.proxy"}),
+        ("from . import Slacker", "chain", {"slacker"}),
+        ("from .. import proxy", "workers.base", {"slacker.proxy"}),
+        ("from ..proxy import Slacker", "workers.base", {"slacker.proxy"}),
+        ("from .local import DummyWorker", "workers.base", {"slacker.workers.local"}),
+        ("import slacker.proxy", "errors", {"slacker.proxy"}),
+        ("from slacker import Slacker", "errors", {"slacker"}),
+        ("from slacker.workers import django", "proxy", {"slacker.workers.django"}),
+        ("def later():\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
+        ("if TYPE_CHECKING:\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
+        ("try:\n    import uvloop\nexcept ImportError:\n    pass", "workers.base", {"uvloop"}),
+        ("from .errors import SlackerError\nimport os.path", "chain", set()),
+        ("from ..chain import Chain\nimport asyncio", "workers.local", set()),
+    ],
+)
+def test_planted(source: str, name: str, found: set[str]) -> None:
+    """The check sees an import in any form and any place, and lets the allowed pass."""
+    assert violations(source, name, LAYERS[name]) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "found"),
+    [
+        ("from .pool import Pool", "workers", {"slacker.workers.pool"}),
+        ("from ..proxy import Slacker", "workers", {"slacker.proxy"}),
+        ("from .chain import Chain", "", {"slacker.chain"}),
+        ("from . import adisp, errors", "", set()),
+    ],
+)
+def test_planted_in_a_package(source: str, name: str, found: set[str]) -> None:
+    """The check knows what relative imports mean in an ``__init__``."""
+    assert violations(source, name, LAYERS[name], package=True) == found
+
+
+# --- what is loaded when ---------------------------------------------------------------------------------------------
+
+OPTIONAL = {"asgiref", "distributed", "django", "granian", "pyqwest", "tornado"}
+"""What slacker can use and does not need."""
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return which of `OPTIONAL` a new interpreter has loaded after `code`."""
+    code += f"\nimport sys; print(*{OPTIONAL} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", ["import slacker", "import slacker.workers", "from slacker.workers import *"])
+def test_imports_nothing_optional(code: str) -> None:
+    """Importing slacker loads none of what it does not need."""
+    assert loaded_by(code) == set()
+
+
+def test_loads_django_on_first_use() -> None:
+    """Django is loaded when a worker for it is asked for."""
+    assert "django" in loaded_by("import slacker.workers; slacker.workers.DjangoThreadWorker")
