@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ README = HERE.parent / "README.rst"
 
 # Runs the blocks given as JSON on standard input in one namespace, each that awaits on a loop of its own, as
 # ``python -m asyncio`` would. Django is set up as the README presupposes.
-RUNNER = '''
+RUNNER = """
 import ast, asyncio, inspect, json, os, sys, tempfile
 import django
 from django.conf import settings
@@ -49,7 +50,7 @@ with tempfile.TemporaryDirectory() as folder:
             exec(code, namespace)
         else:
             asyncio.run(run(code))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +60,11 @@ def document() -> docutils.nodes.document:
 
 
 def blocks(document: docutils.nodes.document, language: str) -> list[str]:
-    found = document.findall(lambda node: isinstance(node, docutils.nodes.literal_block) and language in node["classes"])
-    return [node.astext() for node in found]
+    return [block.astext() for block in document.findall(docutils.nodes.literal_block) if language in block["classes"]]
 
 
 def test_the_python_blocks_run_as_pasted(document: docutils.nodes.document) -> None:
     """Every Python block runs, after those before it."""
-    import json
-
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", RUNNER],
         input=json.dumps(blocks(document, "python")),
@@ -76,18 +74,18 @@ def test_the_python_blocks_run_as_pasted(document: docutils.nodes.document) -> N
         timeout=60,
     )
 
-    assert "" == ran.stderr
-    assert "{'year': 2011, 'total': 4022}\n[4050, 4052]\nvasia\n" == ran.stdout
+    assert ran.stderr == ""
+    assert ran.stdout == "{'year': 2011, 'total': 4022}\n[4050, 4052]\nvasia\n"
 
 
 def test_it_renders_without_a_warning(document: docutils.nodes.document) -> None:
     """The README is sound reStructuredText: reading it raises on warnings, and it has a title."""
-    assert "tornado-slacker" == document["title"]
+    assert document["title"] == "tornado-slacker"
 
 
 def test_the_two_commands_are_shown(document: docutils.nodes.document) -> None:
     """The two commands of a newcomer stand in the README, as blocks of their own."""
-    assert ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"] == blocks(document, "console")[:2]
+    assert blocks(document, "console")[:2] == ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"]
 
 
 def test_the_map_names_files_that_exist() -> None:
@@ -97,7 +95,7 @@ def test_the_map_names_files_that_exist() -> None:
     package = README.parent / "slacker"
 
     assert len(named) > 10
-    assert [] == [name for name in named if not list(package.rglob(name.rpartition("/")[2]))]
+    assert [name for name in named if not list(package.rglob(name.rpartition("/")[2]))] == []
 
 
 @pytest.mark.parametrize("text", ["README.rst", "CHANGES.rst"])
@@ -105,4 +103,4 @@ def test_no_sentence_of_a_draft_is_left(text: str) -> None:
     """What is to be filled in, was."""
     words = (README.parent / text).read_text().split()
 
-    assert [] == [word for word in words if word in {"TODO", "FIXME", "XXX", "MEASURED"}]
+    assert [word for word in words if word in {"TODO", "FIXME", "XXX", "MEASURED"}] == []

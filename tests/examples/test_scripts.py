@@ -23,10 +23,10 @@ def test_quickstart_shows_the_four_spellings() -> None:
     )
 
     lines = [line.split(maxsplit=1) for line in ran.stdout.splitlines()]
-    assert ["await", "yield", "fetch", "proceed", "recipe", "failed"] == [word for word, _ in lines]
-    assert 1 == len({text[:12] for word, text in lines[:4]})
-    assert "slacker: at step 1, digest, of digest(...).upper()" == lines[5][1]
-    assert "" == ran.stderr
+    assert [word for word, _ in lines] == ["await", "yield", "fetch", "proceed", "recipe", "failed"]
+    assert len({text[:12] for word, text in lines[:4]}) == 1
+    assert lines[5][1] == "slacker: at step 1, digest, of digest(...).upper()"
+    assert ran.stderr == ""
 
 
 @pytest.fixture
@@ -55,4 +55,4 @@ def test_callbacks_answers_a_failure(callbacks_server: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(callbacks_server + "?host=no.such.host.invalid", timeout=30)
     with caught.value as answer:
-        assert (404, ["error"]) == (answer.code, list(json.load(answer)))
+        assert (answer.code, list(json.load(answer))) == (404, ["error"])
