@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from django.core.paginator import Page
-from django.db.models import Manager, QuerySet
+from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
-__all__ = ["settle"]
+__all__ = ["settle", "unread"]
 
 
 def settle(result: Any) -> Any:
@@ -37,13 +38,22 @@ def settle(result: Any) -> Any:
     return result
 
 
+def unread(root: Any) -> Any:
+    """Return the root of a chain to start from: a QuerySet afresh, since it keeps the rows it has once read, and a
+    recipe that runs twice queries twice.
+    """
+    if isinstance(root, QuerySet):
+        return root.all()
+    return copy.copy(root) if isinstance(root, RawQuerySet) else root
+
+
 def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
     settled = {key: _settle_member(value) for key, value in result.items()}
     if not _differ(settled.values(), result.values()):
         return result
     if type(result) is dict:
         return settled
-    result = result.copy()
+    result = copy.copy(result)  # of its own class, where dict.copy() would give a plain dict
     result.update(settled)
     return result
 
@@ -54,8 +64,7 @@ def _settle_items(result: Any) -> Any:
         return result
     if isinstance(result, set | frozenset | list):
         return settled
-    # A named tuple takes its fields one by one, where a tuple takes them as one iterable.
-    return type(result)(*settled) if hasattr(result, "_fields") else tuple(settled)
+    return result._make(settled) if hasattr(result, "_make") else tuple(settled)  # a named tuple keeps its names
 
 
 def _settle_member(member: Any) -> Any:
@@ -71,10 +80,11 @@ def _differ(settled: Iterable[Any], given: Iterable[Any]) -> bool:
 
 def _refuse_live(value: Any) -> None:
     if isinstance(value, BaseManager):
-        model = value.model.__name__ if isinstance(value, Manager) and value.model else "the model"
+        model = value.model.__name__ if value.model else "a model"
         raise TypeError(f"the work returned a manager of {model}, which is no result; add .all() for its rows")
-    if inspect.isgenerator(value):
-        value.close()
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        if inspect.isgenerator(value):
+            value.close()
         raise TypeError("the work returned a generator, which would query where it is read; return a list instead")
     if hasattr(type(value), "__await__"):
         if inspect.iscoroutine(value):

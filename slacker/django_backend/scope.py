@@ -23,7 +23,7 @@ from django.utils import timezone, translation
 
 from ..chain import Chain, Replay
 from ..outcome import Outcome, capture
-from .results import settle
+from .results import settle, unread
 
 __all__ = ["Caller", "close_connections", "perform", "require_setup", "scope"]
 
@@ -66,6 +66,7 @@ def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
 
 def _replay(caller: Caller, own_thread: bool, replay: Replay) -> Any:
     with scope(caller, own_thread=own_thread):
+        replay.base = unread(replay.chain.root)
         return settle(replay.run())
 
 

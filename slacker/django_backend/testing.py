@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from asgiref.sync import AsyncToSync, sync_to_async
 
 from ..chain import Chain
-from ..workers.base import Worker
+from ..outcome import Outcome
+from ..workers.base import Worker, log_call
 from ..workers.local import hidden_loop
 from .scope import Caller, perform, require_setup
 
@@ -29,13 +33,20 @@ class InlineWorker(Worker):
     async def run(self, chain: Chain) -> Any:
         self.check_open()
         require_setup()
-        work = partial(perform, chain, Caller.current(), own_thread=False)
-        if hasattr(AsyncToSync.executors, "current"):  # the loop was started by async_to_sync
+        begun = time.perf_counter()
+        work = partial(_run_in_copied_context, partial(perform, chain, Caller.current(), own_thread=False))
+        if asyncio.get_running_loop() in AsyncToSync.loop_thread_executors:  # in a thread that async_to_sync began
             outcome = await sync_to_async(work, thread_sensitive=True)()
         else:
             with hidden_loop():
-                outcome = contextvars.copy_context().run(work)
+                outcome = work()
+        log_call(chain, outcome, 0.0, time.perf_counter() - begun)
         return outcome.unwrap(chain)
 
     def __repr__(self) -> str:
         return "InlineWorker()"
+
+
+def _run_in_copied_context(work: Callable[[], Outcome]) -> Outcome:
+    # Copied where the work runs: sync_to_async would bring back whatever the work sets, a language for example.
+    return contextvars.copy_context().run(work)

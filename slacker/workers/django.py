@@ -28,24 +28,27 @@ __all__ = ["DjangoThreadWorker"]
 
 
 class _Engines:
-    """What workers without arguments run on: one engine a kind, or the one that SLACKER_WORKER names."""
+    """What workers without arguments run on: a pool of threads, or what SLACKER_WORKER names."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, Worker] = {}
+        self._engines: dict[str, Worker] = {}  # by the setting's value, "" without it
 
     def current(self) -> Worker:
-        name = self._name()
+        path = self._path()
         # Two threads may both make one; the loser's is dropped before it was used.
-        return self._engines.get(name) or self._engines.setdefault(name, _make_named(name) if name else _make_threads())
+        return self._engines.get(path) or self._engines.setdefault(path, _make_named(path) if path else _make_threads())
 
     async def aclose(self, timeout: float) -> None:
-        engine = self._engines.pop(self._name(), None)
-        if isinstance(engine, ThreadWorker):
+        path = self._path() if self._engines else ""  # without an engine there may not even be settings
+        engine = self._engines.pop(path, None)
+        if engine is None or (path and import_string(path) is engine):
+            return  # never used, or a worker object: whoever made that closes it
+        if isinstance(engine, ThreadWorker | DjangoThreadWorker):
             await engine.aclose(timeout)
-        elif engine is not None:
+        else:
             await engine.aclose()
 
-    def _name(self) -> str:
+    def _path(self) -> str:
         return getattr(settings, "SLACKER_WORKER", None) or ""
 
 
@@ -56,10 +59,10 @@ def _make_named(path: str) -> Worker:
     except Exception as error:
         message = f"SLACKER_WORKER = {path!r} does not name a worker that can be made: {error}"
         raise ImproperlyConfigured(message) from error
-    if isinstance(worker, DjangoThreadWorker):
-        return _make_threads()  # itself: what it runs on without the setting
     if not isinstance(worker, Worker):
         raise ImproperlyConfigured(f"SLACKER_WORKER = {path!r} must name a slacker worker class, got {worker!r}")
+    if isinstance(worker, DjangoThreadWorker) and worker.shared:
+        return _make_threads()  # what it runs on without the setting: with it, it would run on itself
     return worker
 
 
@@ -83,9 +86,9 @@ class DjangoThreadWorker(Worker):
     as a list (`slacker.django_backend.results.settle`); the caller's language and time zone go along;
     ATOMIC_REQUESTS holds for chains as for requests.
 
-    Without arguments it stands for one shared engine, which the setting ``SLACKER_WORKER``, the dotted path of a
-    worker class, replaces: ``aclose`` then closes the engine for all, and the next call starts another. With any
-    argument it is a worker of its own.
+    Without arguments it stands for one shared engine: ``aclose`` closes that for all, and the next call starts
+    another. The setting ``SLACKER_WORKER`` replaces the engine: by the dotted path of a worker class, or of a worker
+    object, which ``aclose`` leaves open for whoever made it. With any argument it is a worker of its own.
 
     Args:
         max_workers, thread_name_prefix, max_queue: as for `ThreadWorker`. Each thread may open one connection to each
@@ -103,8 +106,13 @@ class DjangoThreadWorker(Worker):
         thread_name_prefix: str | None = None,
         max_queue: int | None = None,
     ) -> None:
-        shared = max_workers is None and thread_name_prefix is None and max_queue is None
-        self._own = None if shared else _make_threads(max_workers, thread_name_prefix, max_queue)
+        given = max_workers is not None or thread_name_prefix is not None or max_queue is not None
+        self._own = _make_threads(max_workers, thread_name_prefix, max_queue) if given else None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it was made without arguments."""
+        return self._own is None
 
     async def run(self, chain: Chain) -> Any:
         return await self._engine().run(chain)
@@ -126,10 +134,10 @@ class DjangoThreadWorker(Worker):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DjangoThreadWorker):
             return NotImplemented
-        return self is other or (self._own is None and other._own is None)
+        return self is other or (self.shared and other.shared)
 
     def __hash__(self) -> int:
-        return hash(DjangoThreadWorker) if self._own is None else object.__hash__(self)
+        return hash(DjangoThreadWorker) if self.shared else object.__hash__(self)
 
     def __repr__(self) -> str:
         if self._own is None:

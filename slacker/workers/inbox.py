@@ -9,6 +9,8 @@ costs a socket, a handle and another turn of the loop, a quarter of the time of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import os
 import threading
 import weakref
@@ -26,7 +28,7 @@ __all__ = ["Inbox", "inbox_of"]
 class Inbox:
     """Outcomes on their way to one loop, to which it refers weakly: it must not keep a loop that is done with."""
 
-    __slots__ = ("_arrived", "_bell", "_close_bell", "_loop", "_waking")
+    __slots__ = ("__weakref__", "_arrived", "_bell", "_loop", "_waking")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
@@ -38,13 +40,15 @@ class Inbox:
         except (AttributeError, OSError):  # not Linux, or no descriptor left
             return
         try:
-            loop.add_reader(bell, self._answer_bell)
-        except NotImplementedError:  # a loop without readers
+            # In no context: the loop would keep the one of the first caller, and log in it what happened to others.
+            contextvars.Context().run(loop.add_reader, bell, self._answer_bell)
+        except (NotImplementedError, OSError):  # a loop without readers, or with no room for one more
             os.close(bell)
             return
         self._bell = bell
-        self._close_bell = weakref.finalize(loop, os.close, bell)
-        self._close_bell.atexit = False
+        # Closed with the inbox and no sooner: a thread that is about to ring refers to the inbox, and would else
+        # write to whatever file has the number next.
+        weakref.finalize(self, os.close, bell).atexit = False
 
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._loop() is loop
@@ -68,36 +72,44 @@ class Inbox:
             except RuntimeError:  # closed a moment ago
                 self._drop()
 
-    def drop_if_closed(self) -> None:
-        """Let go of what a closed loop did not fetch any more, and of its descriptor."""
+    def drop_if_closed(self) -> bool:
+        """Let go of what a closed loop did not fetch any more; tell whether the loop is closed."""
         loop = self._loop()
-        if loop is not None and loop.is_closed():
-            self._drop()
-            if self._bell is not None:
-                self._close_bell()
+        if loop is None or not loop.is_closed():
+            return False
+        self._drop()
+        return True
 
     def _answer_bell(self) -> None:
         assert self._bell is not None
-        os.eventfd_read(self._bell)
+        try:  # noqa: SIM105 (suppress() takes longer than the rest of this method)
+            os.eventfd_read(self._bell)
+        except BlockingIOError:  # libuv may say "readable" when nothing is
+            pass
         self._settle()
 
     def _settle(self) -> None:
         self._waking = False
         arrived = self._arrived
-        while arrived:
-            future, chain, outcome = arrived.popleft()
-            if future.done():  # cancelled while the work ran
-                _log_abandoned(chain, outcome)
-            elif isinstance(outcome, Error):
-                future.set_exception(outcome.arrive(chain))
-            else:
-                future.set_result(outcome.value)
+        try:
+            while arrived:
+                future, chain, outcome = arrived.popleft()
+                if future.done():  # cancelled while the work ran
+                    _log_abandoned(chain, outcome)
+                elif isinstance(outcome, Error):
+                    future.set_exception(outcome.arrive(chain))
+                else:
+                    future.set_result(outcome.value)
+        finally:
+            if arrived:  # a handler of the log raised: the others' outcomes shall not wait for the next bell
+                asyncio.get_running_loop().call_soon(self._settle)
 
     def _drop(self) -> None:
         self._waking = False
-        while self._arrived:
-            _future, chain, outcome = self._arrived.popleft()
-            _log_abandoned(chain, outcome)
+        with contextlib.suppress(IndexError):  # empty, which several threads may find at once
+            while True:
+                _future, chain, outcome = self._arrived.popleft()
+                _log_abandoned(chain, outcome)
 
 
 def _log_abandoned(chain: Chain, outcome: Outcome) -> None:
@@ -106,7 +118,7 @@ def _log_abandoned(chain: Chain, outcome: Outcome) -> None:
 
 
 _inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = weakref.WeakKeyDictionary()
-_inboxes_lock = threading.Lock()
+_inboxes_lock = threading.RLock()  # reentrant, as the pool's
 
 
 def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
@@ -115,15 +127,16 @@ def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
         inbox = _inboxes.get(loop)
         if inbox is None:
             # An outcome that was never fetched refers to its Future, and so keeps the closed loop and this entry.
-            for other in list(_inboxes.values()):
-                other.drop_if_closed()
+            for other, others_inbox in list(_inboxes.items()):
+                if others_inbox.drop_if_closed():
+                    del _inboxes[other]
             inbox = _inboxes[loop] = Inbox(loop)
         return inbox
 
 
 def _after_fork_in_child() -> None:
     global _inboxes_lock
-    _inboxes_lock = threading.Lock()
+    _inboxes_lock = threading.RLock()
     _inboxes.clear()  # their descriptors are shared with the parent
 
 

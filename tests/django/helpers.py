@@ -1,0 +1,54 @@
+"""What the tests of Django's side share besides fixtures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+def session() -> Any:
+    """As work: return the driver's connection that the chain runs on; two chains share a session if it is the same."""
+    connection.ensure_connection()
+    return connection.connection
+
+
+def backend_pid() -> int:
+    """As work: return which process of PostgreSQL serves the chain."""
+    return session().info.backend_pid
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until `holds()` is true, looking every few milliseconds; the test's time limit ends a vain wait."""
+    while not holds():  # noqa: ASYNC110 (nobody in the database or the other thread sets an event)
+        await asyncio.sleep(0.005)
+
+
+class Backends:
+    """PostgreSQL's own view of the sessions that slacker's threads hold, over a connection of its own."""
+
+    name = "slacker-threads"  # the application_name by which they are told from others
+
+    def __init__(self, database: dict[str, Any]) -> None:
+        self._connection = psycopg.connect(
+            host=database["HOST"], user=database["USER"], dbname=database["NAME"], autocommit=True
+        )
+
+    def pids(self, state: str = "%") -> set[int]:
+        """Return the processes that serve such sessions, those in `state` if one is given."""
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state LIKE %s"
+        return {pid for (pid,) in self._connection.execute(query, [self.name, state])}
+
+    def terminate(self, pid: int) -> None:
+        """End a session as an administrator would, and return when it is gone (5 s at most)."""
+        assert self._connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,133 @@
+"""The language and the time zone that are active where a recipe is started hold where it runs, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+import zoneinfo
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from django.utils import timezone, translation
+from django.utils.translation import gettext
+
+from slacker import Slacker
+from slacker.workers import DjangoThreadWorker
+from tests.django.app.models import Author
+
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+def language(one_thread: DjangoThreadWorker) -> Any:
+    """Return the recipe that tells the language in the worker's one thread."""
+    return Slacker(translation.get_language, one_thread)()
+
+
+@pytest.fixture
+def time_zone(one_thread: DjangoThreadWorker) -> Any:
+    """Return the recipe that tells the time zone in the worker's one thread."""
+    return Slacker(timezone.get_current_timezone_name, one_thread)()
+
+
+# --- language ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_language_goes_along(language: Any) -> None:
+    """The language that is active on the loop is active in the thread."""
+    with translation.override("de"):
+        assert await language == "de"
+
+
+async def test_texts_are_translated(one_thread: DjangoThreadWorker) -> None:
+    """What the work translates, it translates into the caller's language."""
+    with translation.override("de"):
+        assert await Slacker(gettext, one_thread)("Monday") == "Montag"
+
+
+async def test_it_is_the_language_when_started(language: Any) -> None:
+    """fetch() takes the language along at once, however late the work begins."""
+    with translation.override("de"):
+        future = language.fetch()
+
+    assert await future == "de"
+
+
+async def test_no_language_goes_along_as_none(language: Any) -> None:
+    """Translations that were switched off on the loop are off in the thread."""
+    with translation.override(None):
+        assert await language is None
+
+
+async def test_a_language_is_not_left_behind(language: Any) -> None:
+    """The next call in the thread finds the default language, if it was called with that."""
+    with translation.override("de"):
+        await language
+
+    assert await language == "en"
+
+
+async def test_what_the_work_activates_is_not_left_behind(one_thread: DjangoThreadWorker, language: Any) -> None:
+    """A language that the work activates is active neither in the next call nor on the loop."""
+    await Slacker(translation.activate, one_thread)("de")
+
+    assert (await language, translation.get_language()) == ("en", "en")
+
+
+async def test_tasks_keep_their_languages_apart(worker: DjangoThreadWorker) -> None:
+    """Two tasks with different languages each get their own, though their work runs at the same time."""
+    barrier = threading.Barrier(2)
+
+    def together() -> str | None:
+        barrier.wait(10)  # liveness bound
+        return translation.get_language()
+
+    async def task(code: str) -> Any:
+        with translation.override(code):
+            return await Slacker(together, worker)()
+
+    assert await asyncio.gather(task("de"), task("fr")) == ["de", "fr"]
+
+
+# --- time zone -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_time_zone_goes_along(time_zone: Any) -> None:
+    """The time zone that is active on the loop is active in the thread."""
+    with timezone.override(BERLIN):
+        assert await time_zone == "Europe/Berlin"
+
+
+async def test_a_time_zone_is_not_left_behind(time_zone: Any) -> None:
+    """The next call in the thread finds the default time zone, if it was called with that."""
+    with timezone.override(BERLIN):
+        await time_zone
+
+    assert await time_zone == "UTC"
+
+
+async def test_what_zone_the_work_activates_is_not_left_behind(one_thread: DjangoThreadWorker, time_zone: Any) -> None:
+    """A time zone that the work activates is active neither in the next call nor on the loop."""
+    await Slacker(timezone.activate, one_thread)(BERLIN)
+
+    assert (await time_zone, timezone.get_current_timezone_name()) == ("UTC", "UTC")
+
+
+async def test_queries_use_the_callers_time_zone(authors: Any, library: dict[str, Author]) -> None:
+    """A look-up by date means the caller's date."""
+    await authors.filter(name="Ann").update(born=dt.datetime(2020, 12, 31, 23, 30, tzinfo=dt.UTC))
+    with timezone.override(BERLIN):
+        born_on_new_year = await authors.filter(born__date=dt.date(2021, 1, 1))
+
+    assert [library["Ann"]] == born_on_new_year
+
+
+async def test_without_time_zones_dates_are_naive(one_thread: DjangoThreadWorker) -> None:
+    """With USE_TZ off everything works, and dates come without a time zone."""
+    with override_settings(USE_TZ=False):
+        author = await Slacker(Author, one_thread).objects.create(name="Ann", born=dt.datetime(2020, 12, 31))
+        await Slacker(author, one_thread).refresh_from_db()
+
+    assert dt.datetime(2020, 12, 31) == author.born

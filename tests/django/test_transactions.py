@@ -1,0 +1,205 @@
+"""Transactions: ATOMIC_REQUESTS holds for chains, and whatever a chain leaves open ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from slacker import Slacker
+from slacker.workers import DjangoThreadWorker
+from tests.django.app.models import Author
+from tests.django.helpers import postgresql_only, session
+
+
+@pytest.fixture
+def atomic_requests(database: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(database, "ATOMIC_REQUESTS", True)
+
+
+@pytest.fixture
+def names(one_thread: DjangoThreadWorker) -> Any:
+    """Return the recipe for the names of all authors, asked for in the thread that other chains used."""
+    return Slacker(Author, one_thread).objects.values_list("name", flat=True)
+
+
+# --- ATOMIC_REQUESTS -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_a_chain_that_fails_is_rolled_back(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """With ATOMIC_REQUESTS a chain that fails leaves nothing of what it wrote."""
+    with pytest.raises(ZeroDivisionError):
+        await Slacker(create_and_fail, one_thread)("Ann")
+
+    assert await names == []
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_a_chain_that_ends_well_is_committed(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """With ATOMIC_REQUESTS what a chain wrote is there for others when its result arrives."""
+    await Slacker(Author, one_thread).objects.create(name="Ann")
+
+    async with DjangoThreadWorker(max_workers=1) as other:
+        assert await Slacker(Author, other).objects.count() == 1
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_rows_are_read_inside_of_the_transaction(authors: Any, library: dict[str, Author]) -> None:
+    """A QuerySet that needs a transaction to be read in finds it open: settling belongs to the chain."""
+    assert [library["Ann"]] == await authors.select_for_update().filter(name="Ann")
+
+
+async def test_without_it_each_statement_stands_for_itself(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """Without ATOMIC_REQUESTS what a chain wrote before it failed stays, as in a view."""
+    with pytest.raises(ZeroDivisionError):
+        await Slacker(create_and_fail, one_thread)("Ann")
+
+    assert await names == ["Ann"]
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_callbacks_run_when_the_chain_is_committed(one_thread: DjangoThreadWorker) -> None:
+    """on_commit callbacks run at the end of the chain that ends well."""
+    called: list[str] = []
+    await Slacker(create_and_call, one_thread)("Ann", called.append)
+
+    assert called == ["Ann"]
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_callbacks_of_a_chain_that_fails_never_run(one_thread: DjangoThreadWorker) -> None:
+    """on_commit callbacks of a chain that failed do not run at its end, nor with the next one."""
+    called: list[str] = []
+    with pytest.raises(IntegrityError):
+        await Slacker(create_twice_and_call, one_thread)("Ann", called.append)
+    await Slacker(Author, one_thread).objects.create(name="Bob")
+
+    assert called == []
+
+
+# --- errors in the work --------------------------------------------------------------------------------------------
+
+
+async def test_the_work_may_catch_a_database_error(one_thread: DjangoThreadWorker) -> None:
+    """An IntegrityError caught around an inner atomic() leaves the rest of the work able to query."""
+    assert await Slacker(create_twice_and_catch, one_thread)("Ann") == (1, "caught")
+
+
+async def test_an_integrity_error_does_not_cost_the_connection(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """After a violated constraint the next chain goes on with the same connection."""
+    before = await Slacker(session, one_thread)()
+    with pytest.raises(IntegrityError):
+        await Slacker(create_twice_and_call, one_thread)("Ann", print)
+
+    assert (before, ["Ann"]) == (await Slacker(session, one_thread)(), await names)
+
+
+# --- left behind ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_transaction_left_open_is_rolled_back(
+    one_thread: DjangoThreadWorker, names: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A transaction that a chain leaves open ends with the chain, and a warning says so."""
+    await Slacker(create_in_open_transaction, one_thread)("Ann")
+
+    assert await names == []
+    assert caplog.messages == ["a chain left a transaction open on database 'default'; it was rolled back"]
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_so_is_one_inside_of_atomic_requests(
+    one_thread: DjangoThreadWorker, names: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A transaction left open inside of that of ATOMIC_REQUESTS takes both down, and says so."""
+    await Slacker(create_in_open_transaction, one_thread)("Ann")
+
+    assert await names == []
+    assert "left a transaction open" in caplog.text
+
+
+async def test_autocommit_left_off_is_rolled_back(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """What a chain wrote with autocommit off and did not commit is gone."""
+    await Slacker(create_without_autocommit, one_thread)("Ann")
+
+    assert await names == []
+
+
+def create_in_open_transaction(name: str) -> None:
+    transaction.atomic().__enter__()
+    Author.objects.create(name=name)
+
+
+def create_without_autocommit(name: str) -> None:
+    transaction.set_autocommit(False)
+    Author.objects.create(name=name)
+
+
+LEAVINGS = pytest.mark.parametrize("leave", [create_in_open_transaction, create_without_autocommit])
+
+
+@LEAVINGS
+async def test_what_is_left_holds_up_nobody(one_thread: DjangoThreadWorker, leave: Callable[[str], None]) -> None:
+    """An open transaction ends with its chain, not with the thread's next one: its locks are free."""
+    await Slacker(leave, one_thread)("Ann")
+
+    async with DjangoThreadWorker(max_workers=1) as other:
+        assert (await Slacker(Author, other).objects.create(name="Ann")).name == "Ann"
+
+
+@LEAVINGS
+async def test_the_thread_is_not_poisoned(
+    one_thread: DjangoThreadWorker, names: Any, leave: Callable[[str], None]
+) -> None:
+    """After a chain that left a transaction open the same thread commits what the next chain writes."""
+    await Slacker(leave, one_thread)("Ann")
+    await Slacker(Author, one_thread).objects.create(name="Bob")
+
+    async with DjangoThreadWorker(max_workers=1) as other:
+        assert await Slacker(Author, other).objects.filter(name="Bob").count() == 1
+
+
+@postgresql_only
+@pytest.mark.usefixtures("pooled")
+@LEAVINGS
+async def test_the_pool_is_not_poisoned(
+    one_thread: DjangoThreadWorker, names: Any, leave: Callable[[str], None]
+) -> None:
+    """A connection that goes back to psycopg's pool in a transaction comes from there without it."""
+    await Slacker(leave, one_thread)("Ann")
+    await Slacker(Author, one_thread).objects.create(name="Bob")
+
+    assert await names == ["Bob"]
+
+
+# --- work ----------------------------------------------------------------------------------------------------------
+
+
+def create_and_fail(name: str) -> None:
+    Author.objects.create(name=name)
+    raise ZeroDivisionError
+
+
+def create_and_call(name: str, callback: Callable[[str], None]) -> None:
+    transaction.on_commit(lambda: callback(name))
+    Author.objects.create(name=name)
+
+
+def create_twice_and_call(name: str, callback: Callable[[str], None]) -> None:
+    Author.objects.create(name=name)
+    transaction.on_commit(lambda: callback(name))
+    Author.objects.create(name=name)
+
+
+def create_twice_and_catch(name: str) -> tuple[int, str]:
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        try:
+            with transaction.atomic():
+                Author.objects.create(name=name)
+        except IntegrityError:
+            return Author.objects.count(), "caught"
+    raise AssertionError("the name is unique")

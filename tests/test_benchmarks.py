@@ -1,0 +1,268 @@
+"""The benchmarks run, count right and report what they found. No claim here is about speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import benchmarks.__main__ as command
+from benchmarks import measure, report
+from benchmarks.goals import GOALS, Goal, judge
+from benchmarks.measure import Case, Effort, Row, Spread, Table, ratios, spread, take_turns
+
+CHECKOUT = Path(__file__).parents[1]
+
+THREAD_PEERS = [
+    "run_in_executor",
+    "asyncio.to_thread",
+    "anyio.to_thread",
+    "sync_to_async, sensitive",
+    "sync_to_async, not",
+]
+ROWS = {
+    "threads-at-once": ["slacker, fetch()", "slacker, await", *THREAD_PEERS],
+    "threads-in-turn": ["slacker, await", *THREAD_PEERS],
+    "recording": ["slacker", "dask.delayed"],
+    "large-argument": ["slacker"],
+}
+
+
+def made_up_table() -> Table:
+    return Table(
+        "made-up",
+        "Made-up work",
+        [Row("ours", {"wall us": [1.0, 6.0, 3.0]}), Row("theirs", {"wall us": [10.0, 12.0, 10.0]})],
+        baseline="theirs",
+    )
+
+
+HOPELESS = Goal("recording", "slacker", 0.0, against="dask.delayed")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    kept = tmp_path_factory.mktemp("results") / "quick.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(kept)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return SimpleNamespace(
+        text=ran.stdout, kept_text=kept.with_suffix(".txt").read_text(), data=json.loads(kept.read_text())
+    )
+
+
+def test_a_quick_run_measures_every_row(quick_run: SimpleNamespace) -> None:
+    """Tables and rows stand in the JSON in the order in which they are given, each with a figure a round."""
+    tables = quick_run.data["tables"]
+    rounds = quick_run.data["effort"]["rounds"]
+    assert {table["name"]: [row["name"] for row in table["rows"]] for table in tables} == ROWS
+    figures = [values for table in tables for row in table["rows"] for values in row["figures"].values()]
+    assert {len(values) for values in figures} == {rounds}
+
+
+def test_a_quick_run_prints_what_it_keeps(quick_run: SimpleNamespace) -> None:
+    """The text has the header, all tables and all rows, and is kept beside the JSON."""
+    assert quick_run.text == quick_run.kept_text
+    assert all(f"{name}:" in quick_run.text for name in ("python", "packages", "CPUs", "platform", "date"))
+    assert "the figures mean nothing" in quick_run.text
+    lines = quick_run.text.splitlines()
+    for name, rows in ROWS.items():
+        title = next(number for number, line in enumerate(lines) if line.endswith(f"[{name}]"))
+        assert all(line.startswith(row) for line, row in zip(lines[title + 3 :], rows, strict=False))
+
+
+def test_every_goal_is_judged(quick_run: SimpleNamespace) -> None:
+    """Each goal has a verdict in the JSON, and one in the table beside its row."""
+    assert [(goal["table"], goal["row"], goal["limit"]) for goal in quick_run.data["goals"]] == [
+        (goal.table, goal.row, goal.limit) for goal in GOALS
+    ]
+    assert quick_run.text.count("goal <= ") == len(GOALS)
+
+
+def test_a_missed_goal_ends_with_1_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """--check turns a missed goal into exit code 1."""
+    assert command.main(["recording", "--quick", "--check"], [HOPELESS]) == 1
+    assert "goal <= 0 x dask.delayed: " in (printed := capsys.readouterr().out)
+    assert " NOT reached\n" in printed
+
+
+def test_a_missed_goal_ends_with_0_if_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --check a missed goal is only said."""
+    assert command.main(["recording", "--quick"], [HOPELESS]) == 0
+    assert " NOT reached\n" in capsys.readouterr().out
+
+
+def test_a_full_run_replaces_the_kept_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run without arguments, everything is kept as latest.json and latest.txt."""
+    monkeypatch.setattr(command, "FULL", Effort(rounds=1, share=0.01))
+    monkeypatch.setattr(command, "SUITES", ("recording",))
+    monkeypatch.setattr(command, "LATEST", tmp_path / "results" / "latest.json")
+    assert command.main([]) == 0
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["latest.json", "latest.txt"]
+
+
+def test_part_of_a_run_does_not_replace_the_kept_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of some suites, or a quick one, is kept only where it is told to."""
+    monkeypatch.setattr(command, "LATEST", tmp_path / "latest.json")
+    assert command.main(["recording", "--quick"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A suite that does not exist is a wrong argument, and the answer names those that do."""
+    with pytest.raises(SystemExit) as refused:
+        command.main(["thread"])
+    assert refused.value.code == 2
+    assert "nothing is called thread; there are threads, recording" in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_installed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is left out silently: the run ends and names the extra."""
+    monkeypatch.delitem(sys.modules, "benchmarks.recording", raising=False)
+    monkeypatch.setitem(sys.modules, "dask.delayed", None)
+    with pytest.raises(SystemExit, match=r"recording needs a peer .*dask\.delayed.*pip install -e \.\[bench\]"):
+        command.main(["recording", "--quick"])
+
+
+def test_a_broken_suite_is_no_missing_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of our own that is missing is not explained by an extra."""
+    monkeypatch.setattr(command, "SUITES", ("nonsense",))
+    with pytest.raises(ModuleNotFoundError, match="nonsense"):
+        command.main([])
+
+
+# --- taking turns --------------------------------------------------------------------------------------------------
+
+
+async def test_cases_take_turns_after_a_warm_up() -> None:
+    """Each round runs all cases once, in order; the first round is not counted."""
+    turns = []
+
+    def case(name: str) -> Case:
+        async def turn() -> None:
+            turns.append(name)
+
+        return Case(name, 1, turn)
+
+    rows = await take_turns([case("A"), case("B")], rounds=2)
+    assert turns == ["A", "B"] * 3
+    assert [(row.name, [len(values) for values in row.figures.values()]) for row in rows] == [
+        ("A", [2, 2, 2]),
+        ("B", [2, 2, 2]),
+    ]
+
+
+async def test_figures_are_microseconds_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the three clocks advance during a turn is divided by its calls."""
+    clocks = SimpleNamespace(wall=0.0, loop=0.0, process=0.0)
+    monkeypatch.setattr(
+        measure,
+        "time",
+        SimpleNamespace(
+            perf_counter=lambda: clocks.wall, thread_time=lambda: clocks.loop, process_time=lambda: clocks.process
+        ),
+    )
+
+    async def turn() -> None:
+        clocks.wall += 8.0
+        clocks.loop += 2.0
+        clocks.process += 4.0
+
+    (row,) = await take_turns([Case("A", 1_000_000, turn)], rounds=1)
+    assert row.figures == {"wall us": [8.0], "loop CPU us": [2.0], "process CPU us": [4.0]}
+
+
+async def test_cases_that_do_different_work_are_refused() -> None:
+    """What the turns return must be equal, or the comparison is none."""
+
+    def case(name: str, result: int) -> Case:
+        async def turn() -> int:
+            return result
+
+        return Case(name, 1, turn)
+
+    with pytest.raises(ValueError, match="'B' returned 2, 'A' 1: not the same work"):
+        await take_turns([case("A", 1), case("B", 2)], rounds=1)
+
+
+def test_an_effort_makes_at_least_one_call() -> None:
+    """A small share is rounded, but never to nothing."""
+    assert (Effort(5).count(300), Effort(5, 0.02).count(300), Effort(5, 0.02).count(6)) == (300, 6, 1)
+
+
+# --- statistics, goals, report -------------------------------------------------------------------------------------
+
+
+def test_spread_is_median_middle_half_least_and_most() -> None:
+    """One wild round moves the most, and nothing else."""
+    assert spread([3.0, 1.0, 2.0, 1000.0, 2.5]) == Spread(2.5, low=2.0, high=3.0, least=1.0, most=1000.0)
+
+
+def test_one_round_is_its_own_spread() -> None:
+    """All of it is that value."""
+    assert spread([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0)
+
+
+def test_ratios_are_computed_round_by_round() -> None:
+    """Their median is not the ratio of the medians."""
+    table = made_up_table()
+    found = ratios(table.row("ours").figures["wall us"], table.row("theirs").figures["wall us"])
+    assert found == [0.1, 0.5, 0.3]
+    assert ratios([1.0, 4.0, 100.0], [10.0, 8.0, 100.0]) == [0.1, 0.5, 1.0]  # of the medians: 0.4
+
+
+def test_ratios_need_the_same_rounds() -> None:
+    """Figures of different runs cannot be compared."""
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("goal", "verdict"),
+    [
+        (Goal("made-up", "ours", 0.35, against="theirs"), "goal <= 0.35 x theirs: 0.3 reached"),
+        (Goal("made-up", "ours", 0.3, against="theirs"), "goal <= 0.3 x theirs: 0.3 reached"),
+        (Goal("made-up", "ours", 0.29, against="theirs"), "goal <= 0.29 x theirs: 0.3 NOT reached"),
+        (Goal("made-up", "ours", 3), "goal <= 3 wall us: 3 reached"),
+        (Goal("made-up", "ours", 2), "goal <= 2 wall us: 3 NOT reached"),
+    ],
+)
+def test_a_goal_is_a_limit_for_a_median(goal: Goal, verdict: str) -> None:
+    """Of the ratios of all rounds, or of the figure itself where the goal names no other row."""
+    assert [str(judged) for judged in judge([made_up_table()], [goal])] == [verdict]
+
+
+def test_a_goal_of_another_table_waits() -> None:
+    """A goal whose table was not measured has no verdict."""
+    assert judge([made_up_table()], GOALS) == []
+
+
+def test_a_goal_for_a_row_that_is_not_there_is_a_mistake() -> None:
+    """A misspelt goal must not count as one that was not measured."""
+    with pytest.raises(KeyError, match="has no row 'our', only"):
+        judge([made_up_table()], [Goal("made-up", "our", 1.0)])
+
+
+def test_columns_are_aligned() -> None:
+    """The table reads down as well as across; a verdict stands behind its row."""
+    table = made_up_table()
+    text = report.as_text({"date": "today"}, Effort(3), [table], judge([table], [Goal("made-up", "ours", 2)]))
+    assert text.splitlines()[-4:] == [
+        "",
+        "                  wall us              x theirs",
+        "ours     3.00 (2.00-4.50)   0.300 (0.200-0.400)   goal <= 2 wall us: 3 NOT reached",
+        "theirs   10.0 (10.0-11.0)      1.00 (1.00-1.00)",
+    ]

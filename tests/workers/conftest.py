@@ -1,0 +1,112 @@
+"""The workers that the contract holds for, and what several tests here need.
+
+A new worker is one line in `WORKERS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slacker import Worker
+from slacker.workers import DummyWorker, ThreadWorker
+
+from .work import LIVENESS
+
+
+def _django_thread_worker() -> Worker:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
+    import django
+    from django.utils import timezone
+
+    from slacker.workers import DjangoThreadWorker
+
+    django.setup()
+    timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
+    return DjangoThreadWorker(4)
+
+
+WORKERS: dict[str, Callable[[], Worker]] = {
+    "DummyWorker": DummyWorker,
+    "ThreadWorker": lambda: ThreadWorker(4),
+    "DjangoThreadWorker": _django_thread_worker,
+}
+
+
+@pytest.fixture(params=WORKERS)
+def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    made = WORKERS[request.param]()
+    yield made
+    asyncio.run(made.aclose())
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """Fail a test after which a thread of slacker's lives on: each closes its workers, or lets go of them."""
+    yield
+    for thread in slacker_threads():
+        thread.join(LIVENESS)  # liveness bound
+        assert not thread.is_alive(), thread
+
+
+def slacker_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("slacker")]
+
+
+@pytest.fixture
+def threads() -> Callable[[], list[threading.Thread]]:
+    """Return a function that returns the living threads of all workers."""
+    return slacker_threads
+
+
+@pytest.fixture
+def without_gc() -> Iterator[None]:
+    """Turn the collector of cycles off, so that only reference counts free what is freed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
+    """Return a function that returns what was logged by slacker at a level."""
+    caplog.set_level(logging.DEBUG, "slacker")
+
+    def messages(level: int) -> list[str]:
+        records = [record for record in caplog.records if record.name == "slacker"]
+        return [record.getMessage() for record in records if record.levelno == level]
+
+    return messages
+
+
+@pytest.fixture
+def open_descriptors() -> Callable[[], int]:
+    """Return a function that returns how many file descriptors are open, those of garbage not counted."""
+
+    def count() -> int:
+        gc.collect()
+        return len(list(Path("/dev/fd").iterdir()))
+
+    return count
+
+
+@pytest.fixture
+def run_script() -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Return a function that runs a script in an interpreter of its own, which has to exit before long."""
+
+    def run(source: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", textwrap.dedent(source)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIVENESS)  # liveness bound
+
+    return run
