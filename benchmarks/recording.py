@@ -1,0 +1,59 @@
+"""Recording a chain, without running it: the proxy against `dask.delayed`, which records the same expressions.
+
+Both start from a root made once, as a module makes it, and nothing is run or pickled. dask names every step by a token
+that is unique in a cluster, which is most of its cost and which slacker has no use for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dask.delayed import delayed
+
+from slacker import Slacker
+
+from .measure import Case, Effort, Table, take_turns
+
+__all__ = ["tables"]
+
+
+class User:
+    """Stands for a model: recording asks nothing of its root."""
+
+
+async def tables(effort: Effort) -> list[Table]:
+    """Measure recording five steps, and the search of a large argument for recipes."""
+    ours = Slacker(User)
+    theirs = delayed(User)
+    keys = list(range(100_000))
+    return [
+        Table(
+            "recording",
+            'Record 5 steps: User.objects.filter(is_staff=True).order_by("name")',
+            await take_turns(
+                [
+                    _record("slacker", effort.count(2_000), lambda: _five_steps(ours)),
+                    _record("dask.delayed", effort.count(60), lambda: _five_steps(theirs)),
+                ],
+                effort.rounds,
+            ),
+            baseline="dask.delayed",
+        ),
+        Table(
+            "large-argument",
+            "Record 2 steps with a list of 100 000 ints, which is searched for recipes: .filter(pk__in=[...])",
+            await take_turns([_record("slacker", effort.count(5), lambda: ours.filter(pk__in=keys))], effort.rounds),
+        ),
+    ]
+
+
+def _five_steps(model: Slacker) -> object:
+    return model.objects.filter(is_staff=True).order_by("name")
+
+
+def _record(name: str, times: int, record: Callable[[], object]) -> Case:
+    async def turn() -> None:
+        for _ in range(times):
+            record()
+
+    return Case(name, times, turn)

@@ -1,0 +1,105 @@
+"""What was measured, as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import slacker
+
+from .goals import Verdict
+from .measure import Effort, Row, Spread, Table, ratios, spread
+
+__all__ = ["as_json", "as_text", "environment"]
+
+PACKAGES = ("tornado", "anyio", "asgiref", "dask")
+
+_METHOD = """\
+Per call: the median of {rounds} rounds, and in brackets the bounds of their middle half. The cases of a table take
+turns; ratios are computed round by round. The garbage collector is on. Other work on the machine spoils the figures;
+the ratios suffer least: trust those, where their bounds are close together."""
+
+
+def environment() -> dict[str, str]:
+    """Return what the figures depend on and a reader can compare: neither host name nor paths."""
+    return {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": ", ".join([f"slacker {slacker.__version__}", *(f"{name} {_version(name)}" for name in PACKAGES)]),
+        "platform": platform.platform(),
+        "CPUs": str(os.cpu_count()),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # a suite that needs it would have said so
+        return "(not installed)"
+
+
+def as_text(about: dict[str, str], effort: Effort, tables: Sequence[Table], verdicts: Sequence[Verdict]) -> str:
+    """Return header and tables as plain text with aligned columns."""
+    width = max(map(len, about)) + 1
+    header = "\n".join(f"{name + ':':<{width}} {value}" for name, value in about.items())
+    method = _METHOD.format(rounds=effort.rounds) + ("\nA quick run: the figures mean nothing." * effort.is_quick)
+    return "\n\n".join([header, method, *(_table_text(table, verdicts) for table in tables)]) + "\n"
+
+
+def as_json(
+    about: dict[str, str], effort: Effort, tables: Sequence[Table], verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
+    """Return everything as plain data: the figures of all rounds, their summaries, the verdicts."""
+    return {
+        "environment": about,
+        "effort": dataclasses.asdict(effort),
+        "tables": [_table_json(table) for table in tables],
+        "goals": [
+            {**dataclasses.asdict(verdict.goal), "measured": verdict.measured, "reached": verdict.reached}
+            for verdict in verdicts
+        ],
+    }
+
+
+def _table_text(table: Table, verdicts: Sequence[Verdict]) -> str:
+    lines = [["", *table.rows[0].figures, *([f"x {table.baseline}"] if table.baseline else []), ""]]
+    for row in table.rows:
+        summaries = [*map(spread, row.figures.values()), *([spread(_ratios(table, row))] if table.baseline else [])]
+        goals = [str(one) for one in verdicts if (one.goal.table, one.goal.row) == (table.name, row.name)]
+        lines.append([row.name, *map(_cell, summaries), "; ".join(goals)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [f"{table.title}  [{table.name}]", ""]
+    for name, *cells, verdict in lines:
+        aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:-1], strict=True)]
+        text.append("   ".join([f"{name:<{widths[0]}}", *aligned, verdict]).rstrip())
+    return "\n".join([*text, *table.notes])
+
+
+def _cell(values: Spread) -> str:
+    return f"{_number(values.median)} ({_number(values.low)}-{_number(values.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _ratios(table: Table, row: Row) -> list[float]:
+    assert table.baseline is not None
+    return ratios(row.figures[table.compared], table.row(table.baseline).figures[table.compared])
+
+
+def _table_json(table: Table) -> dict[str, Any]:
+    rows = []
+    for row in table.rows:
+        summary = {name: dataclasses.asdict(spread(values)) for name, values in row.figures.items()}
+        data: dict[str, Any] = {"name": row.name, "figures": row.figures, "summary": summary}
+        if table.baseline:
+            data["ratios"] = _ratios(table, row)
+            data["ratio"] = dataclasses.asdict(spread(data["ratios"]))
+        rows.append(data)
+    return {**dataclasses.asdict(table), "rows": rows}
