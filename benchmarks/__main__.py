@@ -11,17 +11,16 @@ Only a full run replaces the kept results: parts of different runs must not stan
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from . import report
 from .goals import GOALS, Goal, judge
-from .measure import FULL, QUICK, Effort, Table
+from .measure import FULL, QUICK, Effort
+from .tables import Table
 
 SUITES = ("threads", "recording")
 LATEST = Path(__file__).parent / "results" / "latest.json"
@@ -31,10 +30,10 @@ def main(arguments: Sequence[str] | None = None, goals: Sequence[Goal] = GOALS) 
     """Run the command and return its exit code: 1 if a goal was missed and ``--check`` given, otherwise 0."""
     options = _options(arguments)
     effort = QUICK if options.quick else FULL
-    suites = [_load(name) for name in options.names or SUITES]
+    suites = [_load(name) for name in dict.fromkeys(options.names or SUITES)]
     tables: list[Table] = []
     for suite in suites:
-        tables += asyncio.run(suite(effort))
+        tables += suite(effort)
     verdicts = judge(tables, goals)
     about = report.environment()
     text = report.as_text(about, effort, tables, verdicts)
@@ -56,17 +55,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := set(options.names).difference(SUITES):
         parser.error(f"nothing is called {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    if options.json is not None and options.json.suffix == ".txt":
+        parser.error("--json takes the name of a JSON file; the table goes to the same name with .txt")
     return options
 
 
-def _load(name: str) -> Callable[[Effort], Coroutine[Any, Any, list[Table]]]:
+def _load(name: str) -> Callable[[Effort], list[Table]]:
     try:
         suite = importlib.import_module(f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in ("benchmarks", "slacker"):
             raise
         raise SystemExit(f"{name} needs a peer that is not installed ({error}): pip install -e .[bench]") from error
-    tables: Callable[[Effort], Coroutine[Any, Any, list[Table]]] = suite.tables
+    tables: Callable[[Effort], list[Table]] = suite.tables
     return tables
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .measure import WALL, Table, ratios, spread
+from .tables import WALL, Table, ratios, spread
 
 __all__ = ["GOALS", "Goal", "Verdict", "judge"]
 

@@ -1,8 +1,14 @@
-"""The engine: cases that do the same work take turns (A B C, A B C, ...), and what each turn cost is kept.
+"""The engine: cases that do the same work take turns, and what each turn cost is kept.
 
-Turns are short and rounds are many. What disturbs, other work on the machine or threads that the system moves to
-another core, mostly lasts longer than a round, so it is the same for all cases. Hence a ratio is computed within each
-round, and only then is the median taken: the ratio of two medians would compare different moments.
+    sitting 1: A B C  A B C  ...    sitting 2: A B C  A B C  ...
+
+Turns are short and rounds are many. What disturbs, such as other work on the machine, mostly lasts longer than a round,
+so it is the same for all cases. Hence a ratio is computed within each round, and only then is the median taken: the
+ratio of two medians would compare different moments.
+
+What is drawn by lot when threads are made, above all whether they share a core with the loop, can make a call several
+times as dear for as long as the threads live. Hence several sittings, each with a new loop and threads of its own. In
+one long sitting the same code was measured at 0.6 and at 1.6 times its baseline.
 
 What the figures do and do not say:
 
@@ -15,21 +21,23 @@ What the figures do and do not say:
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
-__all__ = ["FULL", "QUICK", "Case", "Effort", "Row", "Spread", "Table", "ratios", "spread", "take_turns"]
+from .tables import LOOP_CPU, PROCESS_CPU, WALL, Row
 
-WALL, LOOP_CPU, PROCESS_CPU = "wall us", "loop CPU us", "process CPU us"
+__all__ = ["FULL", "QUICK", "Case", "Effort", "take_turns"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: the number of rounds that count, and the share of the usual calls in each turn."""
+    """How long to measure: sittings, rounds that count in each, and the share of the usual calls in each turn."""
 
+    sittings: int
     rounds: int
     share: float = 1.0
 
@@ -43,8 +51,8 @@ class Effort:
         return max(1, round(usual * self.share))
 
 
-FULL = Effort(rounds=61)
-QUICK = Effort(rounds=2, share=0.02)
+FULL = Effort(sittings=12, rounds=5)
+QUICK = Effort(sittings=2, rounds=1, share=0.02)
 """Shows that everything runs. Its figures mean nothing."""
 
 
@@ -64,86 +72,46 @@ class Case:
     turn: Callable[[], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a case cost: by the name of the figure, with its unit, one value a round."""
-
-    name: str
-    figures: dict[str, list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows about the same work.
+def take_turns(sitting: Callable[[], AbstractAsyncContextManager[Sequence[Case]]], effort: Effort) -> list[Row]:
+    """Measure cases in turns; the first round of each sitting warms up and is not counted.
 
     Args:
-        name: short and lasting: goals and the JSON refer to it.
-        title: what was done, for readers.
-        rows: in the order in which they are printed.
-        baseline: the row that the ratios of figure `compared` refer to; None for no ratios.
-        notes: what a reader must know to understand the figures, a sentence each.
-    """
-
-    name: str
-    title: str
-    rows: list[Row]
-    baseline: str | None = None
-    compared: str = WALL
-    notes: list[str] = field(default_factory=list)
-
-    def row(self, name: str) -> Row:
-        """Return the row called `name`; KeyError if there is none."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(f"table {self.name!r} has no row {name!r}, only {[row.name for row in self.rows]}")
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The values of several rounds: their median, the bounds of their middle half, the least and the most."""
-
-    median: float
-    low: float
-    high: float
-    least: float
-    most: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Summarise the values of several rounds."""
-    low, median, high = statistics.quantiles(values, method="inclusive") if len(values) > 1 else [*values] * 3
-    return Spread(median, low, high, min(values), max(values))
-
-
-def ratios(values: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """Divide round by round. ValueError if the two were not measured in the same rounds."""
-    return [value / base for value, base in zip(values, baseline, strict=True)]
-
-
-async def take_turns(cases: Sequence[Case], rounds: int) -> list[Row]:
-    """Measure the cases on the running loop, in turns; a first round warms up and is not counted.
+        sitting: entered on a new loop for each sitting; makes the threads, servers, ... of all cases and yields the
+            cases, always of the same names.
+        effort: how many sittings and rounds.
 
     Raises:
         ValueError: the cases did not do the same work: their turns returned different things.
     """
-    warm_up = [await case.turn() for case in cases]
-    for case, result in zip(cases, warm_up, strict=True):
-        if result != warm_up[0]:
-            raise ValueError(f"{case.name!r} returned {result!r}, {cases[0].name!r} {warm_up[0]!r}: not the same work")
-    rows = [Row(case.name, {WALL: [], LOOP_CPU: [], PROCESS_CPU: []}) for case in cases]
-    for _ in range(rounds):
-        for case, row in zip(cases, rows, strict=True):
-            for name, seconds in (await _turn(case)).items():
-                row.figures[name].append(seconds * 1e6 / case.calls)
-    return rows
+    rows: dict[str, Row] = {}
+
+    async def sit() -> None:
+        async with sitting() as cases:
+            await _warm_up(cases)
+            for _ in range(effort.rounds):
+                for case in cases:
+                    row = rows.setdefault(case.name, Row(case.name, {}))
+                    for figure, seconds in (await _turn(case)).items():
+                        row.figures.setdefault(figure, []).append(seconds * 1e6 / case.calls)
+
+    for _ in range(effort.sittings):
+        asyncio.run(sit())
+    return list(rows.values())
+
+
+async def _warm_up(cases: Sequence[Case]) -> None:
+    results = [await case.turn() for case in cases]
+    for case, result in zip(cases, results, strict=True):
+        if result != results[0]:
+            raise ValueError(f"{case.name!r} returned {result!r}, {cases[0].name!r} {results[0]!r}: not the same work")
 
 
 async def _turn(case: Case) -> dict[str, float]:
     gc.collect()
-    begun = time.perf_counter(), time.thread_time(), time.process_time()
+    wall, loop_cpu, process_cpu = time.perf_counter(), time.thread_time(), time.process_time()
     await case.turn()
-    ended = time.perf_counter(), time.thread_time(), time.process_time()
-    return dict(
-        zip((WALL, LOOP_CPU, PROCESS_CPU), (end - begin for end, begin in zip(ended, begun, strict=True)), strict=True)
-    )
+    return {
+        WALL: time.perf_counter() - wall,
+        LOOP_CPU: time.thread_time() - loop_cpu,
+        PROCESS_CPU: time.process_time() - process_cpu,
+    }

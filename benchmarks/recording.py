@@ -6,13 +6,15 @@ that is unique in a cluster, which is most of its cost and which slacker has no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from dask.delayed import delayed
 
 from slacker import Slacker
 
-from .measure import Case, Effort, Table, take_turns
+from .measure import Case, Effort, take_turns
+from .tables import Table
 
 __all__ = ["tables"]
 
@@ -21,28 +23,34 @@ class User:
     """Stands for a model: recording asks nothing of its root."""
 
 
-async def tables(effort: Effort) -> list[Table]:
+def tables(effort: Effort) -> list[Table]:
     """Measure recording five steps, and the search of a large argument for recipes."""
     ours = Slacker(User)
     theirs = delayed(User)
     keys = list(range(100_000))
+
+    @asynccontextmanager
+    async def five_steps() -> AsyncIterator[list[Case]]:
+        yield [
+            _record("slacker", effort.count(2_000), lambda: _five_steps(ours)),
+            _record("dask.delayed", effort.count(60), lambda: _five_steps(theirs)),
+        ]
+
+    @asynccontextmanager
+    async def large_argument() -> AsyncIterator[list[Case]]:
+        yield [_record("slacker", effort.count(5), lambda: ours.filter(pk__in=keys))]
+
     return [
         Table(
             "recording",
             'Record 5 steps: User.objects.filter(is_staff=True).order_by("name")',
-            await take_turns(
-                [
-                    _record("slacker", effort.count(2_000), lambda: _five_steps(ours)),
-                    _record("dask.delayed", effort.count(60), lambda: _five_steps(theirs)),
-                ],
-                effort.rounds,
-            ),
+            take_turns(five_steps, effort),
             baseline="dask.delayed",
         ),
         Table(
             "large-argument",
             "Record 2 steps with a list of 100 000 ints, which is searched for recipes: .filter(pk__in=[...])",
-            await take_turns([_record("slacker", effort.count(5), lambda: ours.filter(pk__in=keys))], effort.rounds),
+            take_turns(large_argument, effort),
         ),
     ]
 

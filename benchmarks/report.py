@@ -13,16 +13,17 @@ from typing import Any
 import slacker
 
 from .goals import Verdict
-from .measure import Effort, Row, Spread, Table, ratios, spread
+from .measure import Effort
+from .tables import Row, Spread, Table, ratios, spread
 
 __all__ = ["as_json", "as_text", "environment"]
 
 PACKAGES = ("tornado", "anyio", "asgiref", "dask")
 
 _METHOD = """\
-Per call: the median of {rounds} rounds, and in brackets the bounds of their middle half. The cases of a table take
-turns; ratios are computed round by round. The garbage collector is on. Other work on the machine spoils the figures;
-the ratios suffer least: trust those, where their bounds are close together."""
+Per call: the median of {sittings} x {rounds} rounds, and in brackets the bounds of their middle half. The cases of a
+table take turns; ratios are computed round by round; threads are made anew {sittings} times; the garbage collector is
+on. Other work on the machine spoils the figures; the ratios suffer least. Trust those whose bounds are close."""
 
 
 def environment() -> dict[str, str]:
@@ -47,7 +48,9 @@ def as_text(about: dict[str, str], effort: Effort, tables: Sequence[Table], verd
     """Return header and tables as plain text with aligned columns."""
     width = max(map(len, about)) + 1
     header = "\n".join(f"{name + ':':<{width}} {value}" for name, value in about.items())
-    method = _METHOD.format(rounds=effort.rounds) + ("\nA quick run: the figures mean nothing." * effort.is_quick)
+    method = _METHOD.format(sittings=effort.sittings, rounds=effort.rounds) + (
+        "\nA quick run: the figures mean nothing." * effort.is_quick
+    )
     return "\n\n".join([header, method, *(_table_text(table, verdicts) for table in tables)]) + "\n"
 
 

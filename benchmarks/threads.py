@@ -12,18 +12,19 @@ variables as all the others do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio.to_thread
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 
 from slacker import Slacker
 from slacker.workers.local import ThreadWorker
 
-from .measure import Case, Effort, Table, take_turns
+from .measure import Case, Effort, take_turns
+from .tables import Table
 
 __all__ = ["tables"]
 
@@ -37,58 +38,61 @@ def work(number: int) -> int:
     return number + 1
 
 
-Call = Callable[[int], Awaitable[int]]
-
-
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A way to call `work` in a thread, as its users write it."""
 
     name: str
-    call: Call
+    call: Callable[[int], Awaitable[int]]
 
 
-async def tables(effort: Effort) -> list[Table]:
+def tables(effort: Effort) -> list[Table]:
     """Measure calls made at once and calls made one after another."""
-    async with AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(ThreadWorker(THREADS))
-        pools = [stack.enter_context(ThreadPoolExecutor(THREADS)) for _ in range(2)]
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(THREADS))  # to_thread's; closed by asyncio.run
-        recipe = Slacker(work, worker)
-        fetched = Peer("slacker, fetch()", lambda number: recipe(number).fetch())
-        awaited = Peer("slacker, await", recipe)
-        peers = _peers(loop, *pools)
-        return [
-            Table(
-                "threads-at-once",
-                f"Trivial call in a thread, {AT_ONCE} at once by asyncio.gather",
-                await take_turns(
-                    [_at_once(peer, effort.count(6)) for peer in (fetched, awaited, *peers)], effort.rounds
-                ),
-                baseline=BASELINE,
-                notes=[
-                    "await: gather makes a Task of each recipe, as it does of each coroutine. Recording is included."
-                ],
-            ),
-            Table(
-                "threads-in-turn",
-                "Trivial call in a thread, one after another",
-                await take_turns([_in_turn(peer, effort.count(100)) for peer in (awaited, *peers)], effort.rounds),
-                baseline=BASELINE,
-            ),
-        ]
 
+    @asynccontextmanager
+    async def at_once() -> AsyncIterator[list[Case]]:
+        async with _peers() as peers:
+            yield [_at_once(peer, effort.count(6)) for peer in peers]
 
-def _peers(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor, asgiref_pool: ThreadPoolExecutor) -> list[Peer]:
-    limiter = anyio.CapacityLimiter(THREADS)
+    @asynccontextmanager
+    async def in_turn() -> AsyncIterator[list[Case]]:
+        async with _peers() as (_fetched, *peers):
+            yield [_in_turn(peer, effort.count(100)) for peer in peers]
+
     return [
-        Peer(BASELINE, lambda number: loop.run_in_executor(pool, work, number)),
-        Peer("asyncio.to_thread", lambda number: asyncio.to_thread(work, number)),
-        Peer("anyio.to_thread", lambda number: anyio.to_thread.run_sync(work, number, limiter=limiter)),
-        Peer("sync_to_async, sensitive", sync_to_async(work)),
-        Peer("sync_to_async, not", sync_to_async(work, thread_sensitive=False, executor=asgiref_pool)),
+        Table(
+            "threads-at-once",
+            f"Trivial call in a thread, {AT_ONCE} at once by asyncio.gather",
+            take_turns(at_once, effort),
+            baseline=BASELINE,
+            notes=["await: gather makes a Task of each recipe, as of each coroutine. Recording is included in both."],
+        ),
+        Table(
+            "threads-in-turn",
+            "Trivial call in a thread, one after another",
+            take_turns(in_turn, effort),
+            baseline=BASELINE,
+        ),
     ]
+
+
+@asynccontextmanager
+async def _peers() -> AsyncIterator[list[Peer]]:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))  # to_thread's; asyncio.run shuts it down
+    limiter = anyio.CapacityLimiter(THREADS)
+    with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as asgiref_pool:
+        async with ThreadWorker(THREADS) as worker, ThreadSensitiveContext():  # the latter as in Django's requests
+            recipe = Slacker(work, worker)
+            yield [
+                Peer("slacker, fetch()", lambda number: recipe(number).fetch()),
+                Peer("slacker, await", recipe),
+                Peer(BASELINE, lambda number: loop.run_in_executor(pool, work, number)),
+                Peer("asyncio.to_thread", lambda number: asyncio.to_thread(work, number)),
+                Peer("anyio.to_thread", lambda number: anyio.to_thread.run_sync(work, number, limiter=limiter)),
+                Peer("sync_to_async, sensitive", sync_to_async(work)),
+                Peer("sync_to_async, not", sync_to_async(work, thread_sensitive=False, executor=asgiref_pool)),
+            ]
 
 
 def _at_once(peer: Peer, times: int) -> Case:

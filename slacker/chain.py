@@ -29,12 +29,19 @@ class Recipe:
     __slots__ = ()
 
 
+# The constructors of the steps are written out: those of frozen dataclasses cost twice as much, and steps are made
+# while users' loops wait.
+
+
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Attr:
     """The step ``.name``."""
 
     name: str
+
+    def __init__(self, name: str) -> None:
+        _set_name(self, name)
 
     def apply(self, target: Any) -> Any:
         return getattr(target, self.name)
@@ -47,12 +54,16 @@ class Attr:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Call:
     """The step ``(*args, **kwargs)``. The arguments are kept as they were given, not copied."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        _set_args(self, args)
+        _set_kwargs(self, kwargs)
 
     def apply(self, target: Any) -> Any:
         return target(*self.args, **self.kwargs)
@@ -67,11 +78,14 @@ class Call:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Item:
     """The step ``[key]``; a slice is a key like any other."""
 
     key: Any
+
+    def __init__(self, key: Any) -> None:
+        _set_key(self, key)
 
     def apply(self, target: Any) -> Any:
         return target[self.key]
@@ -83,6 +97,11 @@ class Item:
     def outline(self) -> str:
         return "[...]"
 
+
+_set_name = Attr.__dict__["name"].__set__
+_set_args = Call.__dict__["args"].__set__
+_set_kwargs = Call.__dict__["kwargs"].__set__
+_set_key = Item.__dict__["key"].__set__
 
 Step: TypeAlias = Attr | Call | Item
 

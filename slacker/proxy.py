@@ -11,7 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
-from typing import Any, NoReturn, Self, final
+from typing import Any, NoReturn, Self, TypeAlias, final
 
 from .chain import Attr, Call, Chain, Item, Recipe, Step, find_unfinished
 from .workers.base import Worker
@@ -19,8 +19,9 @@ from .workers.local import DummyWorker
 
 __all__ = ["Slacker", "attr", "chain_of", "options", "run"]
 
-_PROBED = frozenset({"add_done_callback", "resolve_expression"})
-"""Names by which libraries tell what an object is. Answering makes `asyncio.wait([q])` hang and `F() + q` fail."""
+_OWN = frozenset({"add_done_callback", "fetch", "proceed", "resolve_expression"})
+"""Public names that are not recorded: the two methods, and two by which libraries tell what an object is. Answering
+those makes `asyncio.wait([q])` hang and `F() + q` fail."""
 
 
 def _guard(use: str) -> Callable[..., NoReturn]:
@@ -63,25 +64,24 @@ class Slacker(Recipe):
         TypeError: `obj` is a coroutine function, an awaitable or a Slacker; `worker` is no `Worker`.
     """
 
-    __slots__ = ("__weakref__", "_slacker_root", "_slacker_steps", "_slacker_worker")
-
-    _slacker_root: Any
-    _slacker_steps: tuple[Step, ...]
-    _slacker_worker: Worker | None
+    __slots__ = ("__weakref__", "_slacker_state")
 
     def __init__(self, obj: Any, worker: Worker | None = None) -> None:
         _check_root(obj)
-        _set_root(self, obj)
-        _set_steps(self, ())
-        _set_worker(self, _checked_worker(worker))
+        _set_state(self, (obj, (), _checked_worker(worker)))
 
     # --- recording --------------------------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Slacker:
-        if name[:1] == "_" or name in _PROBED:
-            way = "wrap what needs it in a function" if _is_dunder(name) else f"use slacker.attr(q, {name!r})"
-            raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
+    def __getattribute__(self, name: str) -> Slacker:
+        # Not __getattr__, which is asked only after a look-up has failed: on CPython 3.11 that failure costs as much as
+        # the rest of recording an attribute.
+        if name[:1] == "_" or name in _OWN:
+            return object.__getattribute__(self, name)  # type: ignore[no-any-return]  # checkers know these by name
         return _longer(self, Attr(name))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        way = "wrap what needs it in a function" if _is_dunder(name) else f"use slacker.attr(q, {name!r})"
+        raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
         if find_unfinished((*args, *kwargs.values())) is not None:
@@ -145,7 +145,7 @@ class Slacker(Recipe):
     __delitem__ = _guard("items cannot be deleted")
 
     def __iter__(self) -> Iterator[NoReturn]:
-        if self._slacker_steps[-2:] != _KEYS:
+        if chain_of(self).steps[-2:] != _KEYS:
             _not_iterable(self)
         # dict() and ** hide a TypeError of iter() behind one that says nothing, and pass on what next() raises.
         return iter(partial(_not_a_mapping, self), None)
@@ -166,17 +166,17 @@ class Slacker(Recipe):
         return f"<Slacker {chain_of(self)}>"
 
 
-# The proxy refuses assignment, to itself as to others: its slots are filled through their descriptors.
-_set_root = Slacker.__dict__["_slacker_root"].__set__
-_set_steps = Slacker.__dict__["_slacker_steps"].__set__
-_set_worker = Slacker.__dict__["_slacker_worker"].__set__
+# The proxy refuses assignment, to itself as to others, and records what is asked of it. Its one slot, with root, steps
+# and worker, is reached through the slot's descriptor.
+_State: TypeAlias = tuple[Any, tuple[Step, ...], Worker | None]
+_set_state: Callable[[Slacker, _State], None] = Slacker.__dict__["_slacker_state"].__set__
+_state_of: Callable[[Slacker], _State] = Slacker.__dict__["_slacker_state"].__get__
 
 
 def _longer(q: Slacker, step: Step) -> Slacker:
+    root, steps, worker = _state_of(q)
     longer: Slacker = object.__new__(Slacker)
-    _set_root(longer, q._slacker_root)
-    _set_steps(longer, (*q._slacker_steps, step))
-    _set_worker(longer, q._slacker_worker)
+    _set_state(longer, (root, (*steps, step), worker))
     return longer
 
 
@@ -209,10 +209,9 @@ def options(q: Slacker, worker: Worker | None = None) -> Slacker:
         TypeError: `q` is no Slacker, or `worker` no `Worker`.
     """
     _check_recipe(q)
+    root, steps, own_worker = _state_of(q)
     same: Slacker = object.__new__(Slacker)
-    _set_root(same, q._slacker_root)
-    _set_steps(same, q._slacker_steps)
-    _set_worker(same, q._slacker_worker if worker is None else _checked_worker(worker))
+    _set_state(same, (root, steps, own_worker if worker is None else _checked_worker(worker)))
     return same
 
 
@@ -236,11 +235,13 @@ def chain_of(q: Slacker) -> Chain:
         TypeError: `q` is no Slacker.
     """
     _check_recipe(q)
-    return Chain(q._slacker_root, q._slacker_steps)
+    root, steps, _worker = _state_of(q)
+    return Chain(root, steps)
 
 
 def _worker_of(q: Slacker) -> Worker:
-    return DummyWorker() if q._slacker_worker is None else q._slacker_worker
+    _root, _steps, worker = _state_of(q)
+    return DummyWorker() if worker is None else worker
 
 
 def _caller_back(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +16,8 @@ import pytest
 import benchmarks.__main__ as command
 from benchmarks import measure, report
 from benchmarks.goals import GOALS, Goal, judge
-from benchmarks.measure import Case, Effort, Row, Spread, Table, ratios, spread, take_turns
+from benchmarks.measure import Case, Effort, take_turns
+from benchmarks.tables import Row, Spread, Table, ratios, spread
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -67,10 +71,10 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_a_quick_run_measures_every_row(quick_run: SimpleNamespace) -> None:
     """Tables and rows stand in the JSON in the order in which they are given, each with a figure a round."""
     tables = quick_run.data["tables"]
-    rounds = quick_run.data["effort"]["rounds"]
+    effort = quick_run.data["effort"]
     assert {table["name"]: [row["name"] for row in table["rows"]] for table in tables} == ROWS
     figures = [values for table in tables for row in table["rows"] for values in row["figures"].values()]
-    assert {len(values) for values in figures} == {rounds}
+    assert {len(values) for values in figures} == {effort["sittings"] * effort["rounds"]}
 
 
 def test_a_quick_run_prints_what_it_keeps(quick_run: SimpleNamespace) -> None:
@@ -107,7 +111,7 @@ def test_a_missed_goal_ends_with_0_if_not_asked(capsys: pytest.CaptureFixture[st
 
 def test_a_full_run_replaces_the_kept_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run without arguments, everything is kept as latest.json and latest.txt."""
-    monkeypatch.setattr(command, "FULL", Effort(rounds=1, share=0.01))
+    monkeypatch.setattr(command, "FULL", Effort(sittings=1, rounds=1, share=0.01))
     monkeypatch.setattr(command, "SUITES", ("recording",))
     monkeypatch.setattr(command, "LATEST", tmp_path / "results" / "latest.json")
     assert command.main([]) == 0
@@ -129,6 +133,14 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing is called thread; there are threads, recording" in capsys.readouterr().err
 
 
+def test_json_and_table_need_two_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table takes the JSON's name with .txt: a JSON file of that name would be lost."""
+    with pytest.raises(SystemExit) as refused:
+        command.main(["--json", "results.txt"])
+    assert refused.value.code == 2
+    assert "the table goes to the same name with .txt" in capsys.readouterr().err
+
+
 def test_a_peer_that_is_not_installed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """No row is left out silently: the run ends and names the extra."""
     monkeypatch.delitem(sys.modules, "benchmarks.recording", raising=False)
@@ -147,27 +159,57 @@ def test_a_broken_suite_is_no_missing_peer(monkeypatch: pytest.MonkeyPatch) -> N
 # --- taking turns --------------------------------------------------------------------------------------------------
 
 
-async def test_cases_take_turns_after_a_warm_up() -> None:
-    """Each round runs all cases once, in order; the first round is not counted."""
-    turns = []
+def sitting_of(*cases: Case) -> Callable[[], AbstractAsyncContextManager[list[Case]]]:
+    @asynccontextmanager
+    async def sitting() -> AsyncIterator[list[Case]]:
+        yield list(cases)
 
-    def case(name: str) -> Case:
-        async def turn() -> None:
-            turns.append(name)
+    return sitting
 
-        return Case(name, 1, turn)
 
-    rows = await take_turns([case("A"), case("B")], rounds=2)
-    assert turns == ["A", "B"] * 3
+def case_of(name: str, do: Callable[[], object], calls: int = 1) -> Case:
+    async def turn() -> object:
+        return do()
+
+    return Case(name, calls, turn)
+
+
+def test_cases_take_turns_after_a_warm_up() -> None:
+    """Each round runs all cases once, in order; the first round of a sitting is not counted."""
+    turns: list[str] = []
+    cases = [case_of("A", lambda: turns.append("A")), case_of("B", lambda: turns.append("B"))]
+    rows = take_turns(sitting_of(*cases), Effort(sittings=2, rounds=3))
+    assert turns == ["A", "B"] * (2 * (1 + 3))
     assert [(row.name, [len(values) for values in row.figures.values()]) for row in rows] == [
-        ("A", [2, 2, 2]),
-        ("B", [2, 2, 2]),
+        ("A", [6, 6, 6]),
+        ("B", [6, 6, 6]),
     ]
 
 
-async def test_figures_are_microseconds_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sitting_has_a_loop_of_its_own() -> None:
+    """What a sitting makes is made anew for the next, and closed before."""
+    seen: list[object] = []
+
+    @asynccontextmanager
+    async def sitting() -> AsyncIterator[list[Case]]:
+        seen.append(asyncio.get_running_loop())
+        yield [case_of("A", lambda: None)]
+        seen.append("closed")
+
+    take_turns(sitting, Effort(sittings=2, rounds=1))
+    assert [kind for kind in seen if kind == "closed"] == seen[1::2]
+    assert seen[0] is not seen[2]
+
+
+def test_figures_are_microseconds_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the three clocks advance during a turn is divided by its calls."""
     clocks = SimpleNamespace(wall=0.0, loop=0.0, process=0.0)
+
+    def advance() -> None:
+        clocks.wall += 8.0
+        clocks.loop += 2.0
+        clocks.process += 4.0
+
     monkeypatch.setattr(
         measure,
         "time",
@@ -175,32 +217,19 @@ async def test_figures_are_microseconds_a_call(monkeypatch: pytest.MonkeyPatch) 
             perf_counter=lambda: clocks.wall, thread_time=lambda: clocks.loop, process_time=lambda: clocks.process
         ),
     )
-
-    async def turn() -> None:
-        clocks.wall += 8.0
-        clocks.loop += 2.0
-        clocks.process += 4.0
-
-    (row,) = await take_turns([Case("A", 1_000_000, turn)], rounds=1)
+    (row,) = take_turns(sitting_of(case_of("A", advance, calls=1_000_000)), Effort(sittings=1, rounds=1))
     assert row.figures == {"wall us": [8.0], "loop CPU us": [2.0], "process CPU us": [4.0]}
 
 
-async def test_cases_that_do_different_work_are_refused() -> None:
+def test_cases_that_do_different_work_are_refused() -> None:
     """What the turns return must be equal, or the comparison is none."""
-
-    def case(name: str, result: int) -> Case:
-        async def turn() -> int:
-            return result
-
-        return Case(name, 1, turn)
-
     with pytest.raises(ValueError, match="'B' returned 2, 'A' 1: not the same work"):
-        await take_turns([case("A", 1), case("B", 2)], rounds=1)
+        take_turns(sitting_of(case_of("A", lambda: 1), case_of("B", lambda: 2)), Effort(sittings=1, rounds=1))
 
 
 def test_an_effort_makes_at_least_one_call() -> None:
     """A small share is rounded, but never to nothing."""
-    assert (Effort(5).count(300), Effort(5, 0.02).count(300), Effort(5, 0.02).count(6)) == (300, 6, 1)
+    assert (Effort(1, 5).count(300), Effort(1, 5, 0.02).count(300), Effort(1, 5, 0.02).count(6)) == (300, 6, 1)
 
 
 # --- statistics, goals, report -------------------------------------------------------------------------------------
@@ -259,7 +288,7 @@ def test_a_goal_for_a_row_that_is_not_there_is_a_mistake() -> None:
 def test_columns_are_aligned() -> None:
     """The table reads down as well as across; a verdict stands behind its row."""
     table = made_up_table()
-    text = report.as_text({"date": "today"}, Effort(3), [table], judge([table], [Goal("made-up", "ours", 2)]))
+    text = report.as_text({"date": "today"}, Effort(1, 3), [table], judge([table], [Goal("made-up", "ours", 2)]))
     assert text.splitlines()[-4:] == [
         "",
         "                  wall us              x theirs",

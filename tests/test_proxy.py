@@ -223,7 +223,8 @@ def test_functions_take_recipes(function: Callable[[Any], object], given: object
 
 
 def worker_of(q: Slacker) -> Worker | None:
-    return q._slacker_worker
+    _root, _steps, worker = q._slacker_state
+    return worker
 
 
 def test_options_keep_the_recipe() -> None:

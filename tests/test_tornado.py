@@ -181,12 +181,9 @@ class Handlers:
         """Any other exception of the work is answered by 500 and logged by Tornado, with the step."""
         async with serve(Catalogue(Slacker(fail, worker), unknown=LookupError)) as site:
             response = await site.fetch(f"/{spelling}/Ann")
-        logged = [record for record in caplog.records if record.name == "tornado.application"]
 
-        assert (500, [f"Uncaught exception GET /{spelling}/Ann (127.0.0.1)"]) == (
-            response.code,
-            [record.getMessage().splitlines()[0] for record in logged],
-        )
+        assert response.code == 500
+        assert f"Uncaught exception GET /{spelling}/Ann (127.0.0.1)" in caplog.text
         assert "ZeroDivisionError" in caplog.text
         assert "of fail(...)" in caplog.text
 

@@ -1,4 +1,9 @@
-"""For the tests of projects that use slacker: see "Testing your code" in the README."""
+"""For the tests of projects that use slacker: see "Testing your code" in the README.
+
+Django's TestCase hides its rows from other threads, so work must come to the test: `InlineWorker` makes it. A
+TransactionTestCase shows them, so work may stay in the threads of `DjangoThreadWorker`. Close that in ``tearDown``,
+``asyncio.run(DjangoThreadWorker().aclose())``: PostgreSQL drops no test database that a thread is connected to.
+"""
 
 from __future__ import annotations
 

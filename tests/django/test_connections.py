@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import OperationalError, ProgrammingError, connection
+from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections
 from django.db.backends.base import base
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 
 from slacker import Slacker
@@ -108,6 +109,18 @@ async def test_threads_never_share_a_connection(worker: DjangoThreadWorker) -> N
     assert len(set(await all_threads(worker, session))) == 4
 
 
+@pytest.fixture
+def connected(database: dict[str, Any]) -> BaseDatabaseWrapper:
+    connection.ensure_connection()
+    return connections["default"]
+
+
+async def test_a_connection_is_no_argument(worker: DjangoThreadWorker, connected: BaseDatabaseWrapper) -> None:
+    """A connection of the loop's thread that is handed to the work is refused by Django, not shared."""
+    with pytest.raises(DatabaseError, match="can only be used in that same thread"):
+        await Slacker(connected, worker).cursor()
+
+
 @postgresql_only
 async def test_there_are_no_more_connections_than_threads(worker: DjangoThreadWorker, backends: Backends) -> None:
     """However many chains are under way, each thread has one session."""
@@ -193,6 +206,7 @@ async def test_a_locked_database_is_an_error(
     """SQLite's "database is locked" arrives as OperationalError, and the call after the lock works."""
     monkeypatch.setitem(database["OPTIONS"], "timeout", 0.01)
     create = Slacker(Author, one_thread).objects.create
+    await Slacker(session, one_thread)()  # connect, which takes a look at the file, before it is locked
     with contextlib.closing(sqlite3.connect(database["NAME"], isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(OperationalError, match="database is locked"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -248,6 +249,8 @@ async def test_a_wrong_setting_is_reported(path: str, message: str) -> None:
 
 # --- Django that is not set up -------------------------------------------------------------------------------------
 
+ROOT = Path(__file__).parents[2]
+
 SCRIPT = """
 import asyncio
 from slacker import Slacker
@@ -270,7 +273,7 @@ def test_without_setup_the_call_says_what_to_do(worker: str, settings: str | Non
     if settings is not None:
         environment["DJANGO_SETTINGS_MODULE"] = settings
     command = [sys.executable, "-c", SCRIPT.format(worker=worker)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     *_, last_line = done.stderr.splitlines()
 
     assert (done.stdout, done.returncode) == ("", 1)

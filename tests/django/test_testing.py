@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,21 +13,14 @@ import pytest
 from slacker import Slacker
 from slacker.django_backend.testing import InlineWorker
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.usefixtures("database")  # and through it, by the environment, the child process
 def test_tests_of_a_project_pass() -> None:
     """Django's own runner runs the app's tests and finds nothing to complain about, on a database of its own making."""
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "django",
-        "test",
-        "tests.django.app",
-        "--settings=tests.django.settings",
-    ]
-    done = subprocess.run([*command, "-v2"], capture_output=True, text=True, timeout=120)
+    command = "-W error -m django test tests.django.app --settings=tests.django.settings -v2".split()
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Found 0" not in done.stdout
