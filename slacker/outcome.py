@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, final
 from .chain import Chain, Replay
 from .errors import RemoteError
 
-__all__ = ["Error", "Outcome", "Value", "capture", "type_name"]
+__all__ = ["Error", "Outcome", "Value", "capture", "text_of", "type_name"]
 
 _NOTE = "slacker: at step "
 
@@ -62,7 +62,7 @@ class Error:
         """
         error = self.exception
         if not isinstance(error, Exception) or isinstance(error, _NOT_FOR_A_LOOP):
-            wrapper = RemoteError(type_name(error), _text(error))
+            wrapper = RemoteError(type_name(error), text_of(error))
             wrapper.__cause__ = error
             error = wrapper
         if self.step:
@@ -99,10 +99,11 @@ def type_name(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ in ("builtins", None) else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """Return ``str(error)``, or what that raised."""
     try:
         return str(error)
-    except Exception as failure:
+    except BaseException as failure:  # of whoever wrote its __str__; a SystemExit must not end the loop's thread
         return f"<str() of it raised {type_name(failure)}>"
 
 
