@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from itertools import islice
 from typing import Any, TypeAlias, final
 
-__all__ = ["Attr", "Call", "Chain", "Item", "Recipe", "Replay", "Step", "find_unfinished"]
+__all__ = ["Attr", "Call", "Chain", "Item", "Recipe", "Replay", "Step", "are_plain", "find_unfinished"]
 
 
 class Recipe:
@@ -29,8 +29,8 @@ class Recipe:
     __slots__ = ()
 
 
-# The constructors of the steps are written out: those of frozen dataclasses cost twice as much, and steps are made
-# while users' loops wait.
+# The constructors are written out: those of frozen dataclasses cost twice as much, and chains are made while users'
+# loops wait.
 
 
 @final
@@ -107,7 +107,7 @@ Step: TypeAlias = Attr | Call | Item
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, init=False)
 class Chain:
     """A root object and the steps to take from it.
 
@@ -115,7 +115,11 @@ class Chain:
     """
 
     root: Any
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Step, ...]
+
+    def __init__(self, root: Any, steps: tuple[Step, ...] = ()) -> None:
+        _set_root(self, root)
+        _set_steps(self, steps)
 
     def replay(self, base: Any = None) -> Any:
         """Take the steps, here and now, and return what the last one gives.
@@ -154,6 +158,10 @@ class Chain:
         return Chain, (self.root, self.steps)
 
 
+_set_root = Chain.__dict__["root"].__set__
+_set_steps = Chain.__dict__["steps"].__set__
+
+
 def _chain_from_module(name: str, steps: tuple[Step, ...]) -> Chain:
     return Chain(importlib.import_module(name), steps)
 
@@ -183,6 +191,10 @@ class Replay:
 _PLAIN: frozenset[type] = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None), type(...), range})
 
 
+are_plain = _PLAIN.issuperset
+"""Whether none of some types can be, or hold, a recipe or awaitable: a quick answer before `find_unfinished`."""
+
+
 def find_unfinished(values: Collection[Any]) -> Any:
     """Return a recipe or awaitable that is, or is held by, one of `values`; None if there is none.
 
@@ -190,7 +202,7 @@ def find_unfinished(values: Collection[Any]) -> Any:
     objects: a QuerySet leads into its model's ``_meta`` without end. It runs on the caller's loop, so it asks types
     and not values: a container of what cannot hold any, however long, costs a pass or two in C.
     """
-    if _PLAIN.issuperset(map(type, values)):
+    if are_plain(map(type, values)):
         return None
     todo = [values]
     seen: set[int] = set()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from functools import partial
 from typing import Any, NoReturn, Self, TypeAlias, final
 
-from .chain import Attr, Call, Chain, Item, Recipe, Step, find_unfinished
+from .chain import Attr, Call, Chain, Item, Recipe, Step, are_plain, find_unfinished
 from .workers.base import Worker
 from .workers.local import DummyWorker
 
@@ -84,13 +84,12 @@ class Slacker(Recipe):
         raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
-        if find_unfinished((*args, *kwargs.values())) is not None:
-            _refuse_unfinished(self, {**dict(enumerate(args, 1)), **kwargs})
+        if not (are_plain(map(type, args)) and are_plain(map(type, kwargs.values()))):
+            _check_finished(self, {**dict(enumerate(args, 1)), **kwargs})
         return _longer(self, Call(args, kwargs))
 
     def __getitem__(self, key: Any) -> Slacker:
-        if find_unfinished((key,)) is not None:
-            _refuse_unfinished(self, {"[...]": key})
+        _check_finished(self, {"[...]": key})
         return _longer(self, Item(key))
 
     # --- running ----------------------------------------------------------------------------------------------
@@ -107,7 +106,8 @@ class Slacker(Recipe):
         Raises:
             RuntimeError: no event loop is running.
         """
-        return _worker_of(self).submit(chain_of(self))
+        root, steps, worker = _state_of(self)
+        return (DummyWorker() if worker is None else worker).submit(Chain(root, steps))
 
     __adisp_start__ = fetch
 
@@ -225,7 +225,8 @@ def run(q: Slacker) -> Coroutine[Any, Any, Any]:
         TypeError: `q` is no Slacker.
     """
     _check_recipe(q)
-    return _worker_of(q).run(chain_of(q))
+    root, steps, worker = _state_of(q)
+    return (DummyWorker() if worker is None else worker).run(Chain(root, steps))
 
 
 def chain_of(q: Slacker) -> Chain:
@@ -237,11 +238,6 @@ def chain_of(q: Slacker) -> Chain:
     _check_recipe(q)
     root, steps, _worker = _state_of(q)
     return Chain(root, steps)
-
-
-def _worker_of(q: Slacker) -> Worker:
-    _root, _steps, worker = _state_of(q)
-    return DummyWorker() if worker is None else worker
 
 
 def _caller_back(
@@ -301,11 +297,11 @@ def _checked_worker(worker: object) -> Worker | None:
     raise TypeError(f"worker must be a slacker Worker such as ThreadWorker(), or None, got {worker!r}{hint}")
 
 
-def _refuse_unfinished(q: Slacker, arguments: dict[Any, Any]) -> NoReturn:
-    place, found = next(
-        (place, found) for place, value in arguments.items() if (found := find_unfinished((value,))) is not None
-    )
-    raise TypeError(
-        f"argument {place!r} of {chain_of(q).outline()} is or holds a {type(found).__name__}, which is no result yet; "
-        "await it first and pass the result"
-    )
+def _check_finished(q: Slacker, arguments: dict[Any, Any]) -> None:
+    for place, value in arguments.items():
+        found = find_unfinished((value,))
+        if found is not None:
+            raise TypeError(
+                f"argument {place!r} of {chain_of(q).outline()} is or holds a {type(found).__name__}, which is no "
+                "result yet; await it first and pass the result"
+            )

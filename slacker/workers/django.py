@@ -74,8 +74,8 @@ class _Threads(ThreadWorker):
 
     on_thread_exit = staticmethod(close_connections)
 
-    def job(self, chain: Chain) -> Callable[[], Outcome]:
-        return partial(perform, chain, Caller.current(), own_thread=True)
+    def replayer(self) -> Callable[[Chain], Outcome]:
+        return partial(perform, caller=Caller.current(), own_thread=True)
 
 
 class DjangoThreadWorker(Worker):

@@ -9,12 +9,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from ..chain import Chain
 from ..outcome import Outcome, capture
-from .base import Worker, log_call, running_loop
+from .base import Worker, log_call
 from .pool import Pool
 
 __all__ = ["DummyWorker", "ThreadWorker", "hidden_loop"]
@@ -76,7 +75,7 @@ class ThreadWorker(Worker):
         weakref.finalize(self, self._pool.close).atexit = False  # at exit the pool looks after itself
 
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
-        return self._pool.submit(running_loop(), chain, self.job(chain))
+        return self._pool.submit(chain, self.replayer())
 
     async def run(self, chain: Chain) -> Any:
         return await self.submit(chain)
@@ -92,9 +91,9 @@ class ThreadWorker(Worker):
         self._pool.close()
         await self._pool.join(timeout)
 
-    def job(self, chain: Chain) -> Callable[[], Outcome]:
-        """For subclasses: return what a thread shall run. Called on the caller's side, where its context is known."""
-        return partial(capture, chain)
+    def replayer(self) -> Callable[[Chain], Outcome]:
+        """For subclasses: return what a thread shall do with a chain. Called on the caller's side, for each call."""
+        return capture
 
     @staticmethod
     def on_thread_exit() -> None:

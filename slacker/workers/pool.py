@@ -26,7 +26,7 @@ from typing import Any, final
 from ..chain import Chain
 from ..errors import QueueFull, SlackerError, WorkerClosed
 from ..outcome import Error, Outcome
-from .base import log_call, logger
+from .base import log_call, logger, running_loop
 from .inbox import Inbox, inbox_of
 
 __all__ = ["Pool"]
@@ -39,11 +39,13 @@ IDLE_SECONDS = 60.0
 class Job:
     """One call on its way: what to run, in which context, and where the outcome is awaited."""
 
-    __slots__ = ("chain", "context", "future", "inbox", "submitted", "work")
+    __slots__ = ("chain", "context", "future", "inbox", "replay", "submitted")
 
-    def __init__(self, chain: Chain, work: Callable[[], Outcome], future: asyncio.Future[Any], inbox: Inbox) -> None:
+    def __init__(
+        self, chain: Chain, replay: Callable[[Chain], Outcome], future: asyncio.Future[Any], inbox: Inbox
+    ) -> None:
         self.chain = chain
-        self.work = work
+        self.replay = replay
         self.future = future
         self.inbox = inbox
         self.context = contextvars.copy_context()
@@ -96,21 +98,22 @@ class Pool:
 
     # --- called from loops ------------------------------------------------------------------------------------
 
-    def submit(self, loop: asyncio.AbstractEventLoop, chain: Chain, work: Callable[[], Outcome]) -> asyncio.Future[Any]:
-        """Queue `work` and return a Future of `loop` for its outcome.
+    def submit(self, chain: Chain, replay: Callable[[Chain], Outcome]) -> asyncio.Future[Any]:
+        """Queue a call of `replay` with `chain`, and return a Future of the running loop for its outcome.
 
-        Cancelling the Future before a thread took the work means that it never runs. After that the thread goes on
+        Cancelling the Future before a thread took the call means that it never runs. After that the thread goes on
         to the end; its result is dropped, its exception logged.
 
         The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued, with SlackerError when the pool
         has no thread and the system none to give.
         """
+        loop = running_loop()
         inbox = self._last_inbox
         if inbox is None or not inbox.belongs_to(loop):
             inbox = self._last_inbox = inbox_of(loop)
-        job = Job(chain, work, loop.create_future(), inbox)
+        job = Job(chain, replay, loop.create_future(), inbox)
         with self._mutex:
-            refusal = self._refusal(chain)
+            refusal = self._refusal(chain) if self.closed or self.max_queue is not None else None
             if refusal is None:
                 self._jobs.append(job)
                 self._call_a_thread()
@@ -172,8 +175,7 @@ class Pool:
     def _refusal(self, chain: Chain) -> Exception | None:
         if self.closed:
             return WorkerClosed(f"{self.name!r} is closed: {chain.outline()} did not run. Make a new worker.")
-        if self.max_queue is None:
-            return None
+        assert self.max_queue is not None
         room = self.max_workers + self.max_queue - len(self._running)
         if len(self._jobs) >= room:
             waiting, self._jobs = self._jobs, deque()
@@ -265,8 +267,8 @@ class Pool:
     def _run(self, thread: threading.Thread, job: Job) -> None:
         begun = time.perf_counter()
         try:
-            outcome = job.context.run(job.work)
-        except BaseException as error:  # work returns outcomes; whatever else happens, somebody awaits this one
+            outcome = job.context.run(job.replay, job.chain)
+        except BaseException as error:  # that returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
         try:
             log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.usefixtures("database")  # and through it, by the environment, the child process
 def test_tests_of_a_project_pass() -> None:
     """Django's own runner runs the app's tests and finds nothing to complain about, on a database of its own making."""
-    command = "-W error -m django test tests.django.app --settings=tests.django.settings -v2".split()
+    command = ["-W", "error", "-m", "django", "test", "tests.django.app", "--settings=tests.django.settings", "-v2"]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stdout + done.stderr

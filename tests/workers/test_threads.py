@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from slacker import QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed
+from slacker.outcome import capture
 from slacker.workers import ThreadWorker, local, pool
 
 from . import work
@@ -686,8 +687,8 @@ async def test_survives_a_job_that_raises() -> None:
     """A subclass's job that raises, where it should return an outcome, fails its call and no other."""
 
     class Worker(ThreadWorker):
-        def job(self, chain: Any) -> Any:
-            return super().job(chain) if chain.steps else work.recurse
+        def replayer(self) -> Any:
+            return lambda chain: capture(chain) if chain.steps else work.recurse()
 
     async with Worker(1) as worker:
         with pytest.raises(RecursionError):
