@@ -56,7 +56,7 @@ def tables(effort: Effort) -> list[Table]:
 
     @asynccontextmanager
     async def in_turn() -> AsyncIterator[list[Case]]:
-        async with _peers() as (_fetched, *peers):
+        async with _peers() as (_fetched, _recorded, *peers):
             yield [_in_turn(peer, effort.count(100)) for peer in peers]
 
     return [
@@ -65,7 +65,10 @@ def tables(effort: Effort) -> list[Table]:
             f"Trivial call in a thread, {AT_ONCE} at once by asyncio.gather",
             take_turns(at_once, effort),
             baseline=BASELINE,
-            notes=["await: gather makes a Task of each recipe, as of each coroutine. Recording is included in both."],
+            notes=[
+                "fetch(): of recipes recorded before. In the two rows below it each call is recorded anew.",
+                "await: gather makes a Task of each recipe, as of each coroutine.",
+            ],
         ),
         Table(
             "threads-in-turn",
@@ -84,8 +87,10 @@ async def _peers() -> AsyncIterator[list[Peer]]:
     with ThreadPoolExecutor(THREADS) as pool, ThreadPoolExecutor(THREADS) as asgiref_pool:
         async with ThreadWorker(THREADS) as worker, ThreadSensitiveContext():  # the latter as in Django's requests
             recipe = Slacker(work, worker)
+            kept = [recipe(number) for number in range(AT_ONCE)]
             yield [
-                Peer("slacker, fetch()", lambda number: recipe(number).fetch()),
+                Peer("slacker, fetch()", lambda number: kept[number].fetch()),
+                Peer("slacker, record, fetch()", lambda number: recipe(number).fetch()),
                 Peer("slacker, await", recipe),
                 Peer(BASELINE, lambda number: loop.run_in_executor(pool, work, number)),
                 Peer("asyncio.to_thread", lambda number: asyncio.to_thread(work, number)),

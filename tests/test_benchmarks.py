@@ -29,7 +29,7 @@ THREAD_PEERS = [
     "sync_to_async, not",
 ]
 ROWS = {
-    "threads-at-once": ["slacker, fetch()", "slacker, await", *THREAD_PEERS],
+    "threads-at-once": ["slacker, fetch()", "slacker, record, fetch()", "slacker, await", *THREAD_PEERS],
     "threads-in-turn": ["slacker, await", *THREAD_PEERS],
     "recording": ["slacker", "dask.delayed"],
     "large-argument": ["slacker"],
