@@ -1,7 +1,8 @@
 """What Django does around a request, done around a chain: in threads, and wherever else chains are replayed.
 
 Django ties the care of its database connections to the signals of a request, and a chain is none. `perform` is the
-one way in: it replays a chain inside a `scope` and settles the result.
+one way in. Around the work stand the caller's language and time zone, a transaction where ATOMIC_REQUESTS asks for one,
+and the care for connections; the result is settled inside of all that.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, final
@@ -25,7 +25,7 @@ from ..chain import Chain, Replay
 from ..outcome import Outcome, capture
 from .results import settle, unread
 
-__all__ = ["Caller", "close_connections", "perform", "require_setup", "scope"]
+__all__ = ["Caller", "close_connections", "perform", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
@@ -65,31 +65,27 @@ def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
 
 
 def _replay(caller: Caller, own_thread: bool, replay: Replay) -> Any:
-    with scope(caller, own_thread=own_thread):
-        replay.base = unread(replay.chain.root)
-        return settle(replay.run())
-
-
-@contextmanager
-def scope(caller: Caller, *, own_thread: bool) -> Iterator[None]:
-    """Surround Django work: the caller's language and time zone, transactions for ATOMIC_REQUESTS, sound
-    connections.
-    """
+    # No @contextmanager for this: its generator assigns to the exception that passes, which not every class allows.
     if own_thread:
         _prepare_connections()
     try:
         with ExitStack() as stack:
-            if translation.get_language() != caller.language:
-                stack.enter_context(translation.override(caller.language))
-            if timezone.get_current_timezone() != caller.timezone:
-                stack.enter_context(timezone.override(caller.timezone))
-            for alias, configured in connections.settings.items():
-                if configured["ATOMIC_REQUESTS"]:
-                    stack.enter_context(transaction.atomic(using=alias))
-            yield
+            _enter(stack, caller)
+            replay.base = unread(replay.chain.root)
+            return settle(replay.run())
     finally:
         if own_thread:
             _tidy_connections()
+
+
+def _enter(stack: ExitStack, caller: Caller) -> None:
+    if translation.get_language() != caller.language:
+        stack.enter_context(translation.override(caller.language))
+    if timezone.get_current_timezone() != caller.timezone:
+        stack.enter_context(timezone.override(caller.timezone))
+    for alias, configured in connections.settings.items():
+        if configured["ATOMIC_REQUESTS"]:
+            stack.enter_context(transaction.atomic(using=alias))
 
 
 def close_connections() -> None:

@@ -15,6 +15,8 @@ from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
 from tests.django.helpers import Backends, postgresql_only
 
+LIVENESS = 120  # seconds, many times what it takes
+
 
 def select() -> tuple[int]:
     """As work: run the cheapest query there is."""
@@ -44,9 +46,9 @@ def test_calls_leave_nothing_behind(recipes: list[Slacker], library: dict[str, A
         gc.collect()
         return sys.getallocatedblocks(), set(threading.enumerate()), backends.pids()
 
-    asyncio.run(call(20_000))
+    asyncio.run(asyncio.wait_for(call(20_000), LIVENESS))
     blocks, threads, sessions = footprint()
-    asyncio.run(call(80_000))
+    asyncio.run(asyncio.wait_for(call(80_000), LIVENESS))
     blocks_then, threads_then, sessions_then = footprint()
 
     assert blocks_then - blocks < 2_000

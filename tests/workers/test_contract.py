@@ -458,3 +458,11 @@ def test_dummy_lets_the_users_interrupt_pass() -> None:
 async def test_dummy_runs_in_the_callers_thread() -> None:
     """Work on a DummyWorker runs in the thread that awaits it."""
     assert await Slacker(threading.get_ident, DummyWorker())() == threading.get_ident()
+
+
+async def test_an_exception_that_takes_no_attributes(worker: Worker) -> None:
+    """An exception whose class refuses assignment arrives as itself."""
+    with pytest.raises(work.Frozen) as caught:
+        await Slacker(work.raise_frozen, worker)()
+
+    assert caught.value.code == 7

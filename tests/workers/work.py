@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import slacker
@@ -67,6 +68,17 @@ class Shelf:
     def find(self, title: str, *, upper: bool = False) -> str:
         found = self.titles[self.titles.index(title)]
         return found.upper() if upper else found
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Takes no new attributes: no note, and no traceback by assignment."""
+
+    code: int
+
+
+def raise_frozen() -> None:
+    raise Frozen(7)
 
 
 class OutOfStock(Exception):
