@@ -24,6 +24,9 @@ _OWN = frozenset({"add_done_callback", "fetch", "proceed", "resolve_expression"}
 those makes `asyncio.wait([q])` hang and `F() + q` fail."""
 
 
+_own_attribute = object.__getattribute__
+
+
 def _guard(use: str) -> Callable[..., NoReturn]:
     def misused(self: Slacker, *args: object) -> NoReturn:
         raise TypeError(
@@ -76,7 +79,7 @@ class Slacker(Recipe):
         # Not __getattr__, which is asked only after a look-up has failed: on CPython 3.11 that failure costs as much as
         # the rest of recording an attribute.
         if name[:1] == "_" or name in _OWN:
-            return object.__getattribute__(self, name)  # type: ignore[no-any-return]  # checkers know these by name
+            return _own_attribute(self, name)  # type: ignore[no-any-return]  # checkers know these by name
         return _longer(self, Attr(name))
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -116,7 +116,8 @@ class Pool:
             refusal = self._refusal(chain) if self.closed or self.max_queue is not None else None
             if refusal is None:
                 self._jobs.append(job)
-                self._call_a_thread()
+                if not self._called:
+                    self._call_a_thread()
         if refusal is not None:
             job.future.set_exception(refusal)
         return job.future
@@ -222,11 +223,12 @@ class Pool:
                 job.inbox.deliver(job.future, job.chain, Error(error_for(job.chain.outline()), 0))
 
     def _take(self, thread: threading.Thread) -> Job | None:
-        while self._jobs:
-            job = self._jobs.popleft()
+        jobs = self._jobs
+        while jobs:
+            job = jobs.popleft()
             if not job.future.cancelled():
                 self._running[thread] = job
-                if self._jobs:
+                if jobs and not self._called:
                     self._call_a_thread()
                 return job
         return None
