@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
+import logging
 import os
 import threading
 import time
@@ -273,7 +274,8 @@ class Pool:
         except BaseException as error:  # that returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
         try:
-            log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
+            if logger.isEnabledFor(logging.DEBUG):
+                log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
         finally:  # whatever a handler of the log may raise
             del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
             job.inbox.deliver(job.future, job.chain, outcome)
