@@ -7,7 +7,9 @@ An exception raised by the work comes back as itself. What stands here is raised
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import EllipsisType
+from typing import Any
 
 __all__ = [
     "DeadlineExceeded",
@@ -81,13 +83,22 @@ class Refused(SlackerError):
 
     Attributes:
         reason: a short fixed word for programs, such as ``"duplicate"``; the message is for people.
+        details: facts that go with the reason, such as the other side's time with ``"clock-skew"``.
     """
 
     executed = False
 
-    def __init__(self, message: str = "", *, reason: str = "", executed: bool | EllipsisType | None = ...) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason: str = "",
+        executed: bool | EllipsisType | None = ...,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message, executed=executed)
         self.reason = reason
+        self.details = dict(details or {})
 
 
 class RemoteError(SlackerError):

@@ -71,7 +71,7 @@ class Error:
             wrapper = RemoteError(type_name(error), text_of(error))
             wrapper.__cause__ = error
             error = wrapper
-        if self.step:
+        if 0 < self.step <= len(chain.steps):  # a far side may say anything
             _note_once(error, f"{_NOTE}{self.step}, {chain.label(self.step)}, of {chain.outline()}")
         return error
 

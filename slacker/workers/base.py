@@ -61,8 +61,12 @@ class Worker(abc.ABC):
         task.add_done_callback(_running.discard)
         return task
 
-    async def aclose(self) -> None:
-        """Refuse further calls with `WorkerClosed` and release what the worker holds. May be called again."""
+    async def aclose(self, timeout: float = 10.0) -> None:
+        """Refuse further calls with `WorkerClosed` and release what the worker holds. May be called again.
+
+        Args:
+            timeout: seconds to wait for calls that were accepted, by workers that hold some.
+        """
         self._closed = True
 
     def check_open(self) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .. import wire
 from ..chain import Chain
-from ..outcome import Outcome, capture
+from ..errors import Refused
+from ..outcome import Error, Outcome, capture
 from .base import Worker, log_call
 from .pool import Pool
 
@@ -24,14 +26,21 @@ class DummyWorker(Worker):
 
     The running loop is hidden from the work meanwhile, so that what refuses to run inside one, Django's ORM for
     example, runs. As on other workers, the work sees a copy of the caller's context variables.
+
+    Args:
+        pickled: let chain and result pass through the wire format, as on workers that leave the process, which shows
+            what cannot be sent to them.
     """
+
+    def __init__(self, *, pickled: bool = False) -> None:
+        self._pickled = pickled
 
     async def run(self, chain: Chain) -> Any:
         self.check_open()
         begun = time.perf_counter()
         context = contextvars.copy_context()
         with hidden_loop():
-            outcome = context.run(capture, chain)
+            outcome = context.run(_capture_pickled if self._pickled else capture, chain)
         log_call(chain, outcome, 0.0, time.perf_counter() - begun)
         try:
             return outcome.unwrap(chain)
@@ -39,7 +48,18 @@ class DummyWorker(Worker):
             del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        return f"{type(self).__name__}({'pickled=True' if self._pickled else ''})"
+
+
+def _capture_pickled(chain: Chain) -> Outcome:
+    try:
+        envelope = wire.encode_request([chain])
+    except Refused as refused:
+        return Error(refused, 0)
+    answers = wire.Answers(1)
+    for frame in wire.serve(envelope):
+        answers.take(frame.kind, frame.chain, frame.payload)
+    return answers.outcomes()[0]
 
 
 class ThreadWorker(Worker):

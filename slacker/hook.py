@@ -1,0 +1,328 @@
+"""The far side of HTTP, without a framework: decide whether a request is authentic, serve it, seal the reply.
+
+`Hook.answer` takes a `Request` and gives a `Reply`; `slacker.wsgi` and Django's view are thin coats around it. The
+checks stand in the order of `answer`, and the order is the security: until the signature of the header has been
+verified nothing is read, nothing is told, and every refusal is one constant. A body is unpickled only when it is
+the very body that a holder of the key signed, for this environment, just now, and for the first time.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, final
+
+from . import wire
+from .signing import Keyring, ReplySealer, Signature
+
+__all__ = ["CONTENT_TYPE", "Config", "Hook", "MemoryNonces", "NonceStore", "Reply", "Request", "StoreFull"]
+
+CONTENT_TYPE = "application/x-tornado-slacker"
+LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
+MAX_REQUEST = 16 << 20
+WINDOW = 60_000
+"""Milliseconds by which the two clocks may differ."""
+START = 2_000
+"""Milliseconds before its start from which a process takes requests, though it cannot know if they were served."""
+
+logger = logging.getLogger("slacker.hook")
+
+Clock: TypeAlias = Callable[[], int]
+"""Milliseconds since 1970."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the hook needs to know of an HTTP request; empty strings for what is absent."""
+
+    method: str
+    query: str
+    content_type: str
+    content_length: str
+    encodings: str
+    """Transfer-Encoding and Content-Encoding."""
+    signature: str
+    """The header Slacker-Signature; of several, all with a comma between, as WSGI has it."""
+    client: str
+    """The peer's address; empty for a unix socket."""
+    read: Callable[[int], bytes]
+    """Reads up to that many bytes of the body, b"" at its end."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status, headers, and a body: whole as a list, or frame by frame as they are made."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: Iterable[bytes]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How a hook is set up.
+
+    Args:
+        keyring: whose requests are served; None refuses all.
+        audience: the environment this is; requests for another are refused.
+        max_request: most bytes of a body.
+        allowed_clients: addresses and networks; an empty string stands for unix sockets.
+
+    Raises:
+        ValueError: one of `allowed_clients` is no address.
+    """
+
+    keyring: Keyring | None
+    audience: str = ""
+    max_request: int = MAX_REQUEST
+    allowed_clients: tuple[str, ...] = LOOPBACK
+
+    def __post_init__(self) -> None:
+        _networks(self.allowed_clients)
+
+
+@final
+class Hook:
+    """Serves authentic requests. May be shared between threads, and made before a fork.
+
+    Args:
+        config: returns the set-up, asked for each request, so that settings are read when they are used.
+        perform: replays one chain, see `slacker.wire.serve`.
+        nonces: which requests were seen; by default in memory, and then requests from before the start are refused.
+        now: the clock.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        perform: wire.Perform | None = None,
+        nonces: NonceStore | None = None,
+        now: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._serve = wire.serve if perform is None else functools.partial(wire.serve, perform=perform)
+        self._now = now or _now
+        self._shared_nonces = nonces
+        self.start()
+        _hooks.add(self)
+
+    def start(self) -> None:
+        """Begin afresh, as in a forked child: what parent and siblings serve from then on is not known here."""
+        self._denials = _Denials(self._now)
+        self._oldest = self._now() - START if self._shared_nonces is None else 0
+        self._nonces = MemoryNonces(now=self._now) if self._shared_nonces is None else self._shared_nonces
+
+    def answer(self, request: Request) -> Reply:
+        """Serve `request` if it is authentic, refuse it otherwise. Raises nothing but what `config` raises."""
+        config = self._config()
+        # 1. What can be told from the outside.
+        if request.method != "POST":
+            return _bare(405, ("Allow", "POST"))
+        if request.content_type != CONTENT_TYPE or request.query or request.encodings:
+            return self._deny(request, "not the form of a request")
+        if not _is_allowed(request.client, config.allowed_clients):
+            return self._deny(request, "an address that is not allowed")
+        # 2. The header, on its own.
+        signature = Signature.parse(request.signature)
+        if signature is None or request.content_length != str(signature.length):
+            return self._deny(request, "no signature of the right form")
+        key = config.keyring.get(signature.key_id) if config.keyring else None
+        if key is None:
+            return self._deny(request, "a key that is not known here")
+        if signature.length > config.max_request:
+            return _bare(413)
+        # 3. Its signature.
+        if not signature.verify(key, config.audience):
+            return self._deny(request, "a wrong signature, or one for another audience")
+        # 4. The body, of which only the signed length is read. From here on refusals are signed.
+        body = _read(request.read, signature.length)
+        sealer = ReplySealer(key, signature)
+        if not signature.matches(body):
+            return _refuse(sealer, "bad-request", "the body is not the one that was signed")
+        # 5. Now.
+        now = self._now()
+        if abs(now - signature.time) > WINDOW or signature.time < self._oldest:
+            return _refuse(sealer, "clock-skew", "the clocks differ, or this server has just started", time=now)
+        # 6. For the first time.
+        try:
+            if not self._nonces.add(signature.nonce, signature.time + WINDOW):
+                return _refuse(sealer, "duplicate", "this very request was served before")
+        except StoreFull as error:
+            return _refuse(sealer, "unavailable", f"this request cannot be remembered: {error}")
+        # 7. and 8. What it says.
+        return _reply(sealer, self._serve(body))
+
+    def _deny(self, request: Request, why: str) -> Reply:
+        self._denials.note(request.client, why)
+        return _bare(403)
+
+
+_hooks: weakref.WeakSet[Hook] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for hook in list(_hooks):
+        hook.start()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _reply(sealer: ReplySealer, frames: Iterator[wire.Frame]) -> Reply:
+    first = next(frames)
+    sealed = sealer.seal(first.kind, first.chain, first.payload)
+    headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+    if first.kind & wire.Kind.LAST:
+        headers.append(("Content-Length", str(len(sealed))))
+        return Reply(200, headers, [sealed])
+    return Reply(200, headers, _in_turn(sealer, sealed, frames))
+
+
+def _in_turn(sealer: ReplySealer, sealed: bytes, frames: Iterator[wire.Frame]) -> Iterator[bytes]:
+    yield sealed
+    for frame in frames:
+        yield sealer.seal(frame.kind, frame.chain, frame.payload)
+
+
+def _refuse(sealer: ReplySealer, reason: str, message: str, **details: object) -> Reply:
+    return _reply(sealer, iter([wire.refusal(reason, message, details=details)]))
+
+
+def _bare(status: int, *headers: tuple[str, str]) -> Reply:
+    fixed = [("Content-Type", "text/plain"), ("Content-Length", "0"), ("Cache-Control", "no-store")]
+    return Reply(status, [*fixed, *headers], [])
+
+
+def _read(read: Callable[[int], bytes], length: int) -> bytes:
+    """Return that many bytes, or those that came before the client went."""
+    parts: list[bytes] = []
+    try:
+        while length > 0 and (part := read(length)):
+            parts.append(part)
+            length -= len(part)
+    except OSError:
+        pass
+    return b"".join(parts)
+
+
+# --- addresses -----------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_allowed(client: str, allowed: tuple[str, ...]) -> bool:
+    if not client:
+        return "" in allowed
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return any(address in network for network in _networks(allowed))
+
+
+@functools.lru_cache(maxsize=64)
+def _networks(allowed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(text, strict=False) for text in allowed if text != ""]
+
+
+# --- nonces --------------------------------------------------------------------------------------------------------
+
+
+class StoreFull(Exception):
+    """A nonce store cannot remember one more, or not without forgetting one that has not expired."""
+
+
+class NonceStore(Protocol):
+    """Remembers which requests were seen."""
+
+    def add(self, nonce: str, expires: int) -> bool:
+        """Remember `nonce` until `expires` (milliseconds since 1970), atomically.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            StoreFull: it could not be remembered.
+        """
+
+
+@final
+class MemoryNonces:
+    """Nonces in this process: with N processes at one address a request can be replayed N times within the window.
+
+    A nonce is kept in a slice of time by when it expires, and slices are forgotten whole: never one that holds a
+    nonce that has not expired. Should the clock go back to a slice that was forgotten, nothing is taken for it.
+
+    Args:
+        capacity: most nonces at once. The default takes 2 000 requests a second, in about 50 MB.
+        now: the clock.
+    """
+
+    SLICE = 10_000
+
+    def __init__(self, capacity: int = 250_000, now: Clock | None = None) -> None:
+        self._capacity = capacity
+        self._now = now or _now
+        self._lock = threading.Lock()
+        self._count = 0
+        self._first = 0  # the first slice that was not forgotten
+        self._slices: dict[int, set[str]] = {}
+
+    def add(self, nonce: str, expires: int) -> bool:
+        index = expires // self.SLICE
+        with self._lock:
+            self._forget(self._now() // self.SLICE)
+            if index < self._first:
+                raise StoreFull("its time was forgotten already")
+            known = self._slices.setdefault(index, set())
+            if nonce in known:
+                return False
+            if self._count >= self._capacity:
+                raise StoreFull(f"{self._count} requests came within two minutes")
+            known.add(nonce)
+            self._count += 1
+            return True
+
+    def _forget(self, first: int) -> None:
+        if first > self._first:
+            self._first = first
+            for expired in [index for index in self._slices if index < first]:
+                self._count -= len(self._slices.pop(expired))
+
+
+# --- the log -------------------------------------------------------------------------------------------------------
+
+
+@final
+class _Denials:
+    """One line in the log for many denied requests: whoever knocks must not be able to fill it."""
+
+    EVERY = 10_000
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._count = 0
+        self._logged = -self.EVERY
+
+    def note(self, client: str, why: str) -> None:
+        with self._lock:
+            self._count += 1
+            now = self._now()
+            if abs(now - self._logged) < self.EVERY:  # abs: should the clock go back, the log shall not go silent
+                return
+            count, self._count, self._logged = self._count, 0, now
+        logger.warning("denied %d request(s); the last came from %r with %s", count, client or "a unix socket", why)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

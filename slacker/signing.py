@@ -1,0 +1,309 @@
+"""Seal and open bytes: whose they are, that they are whole, and that they answer the request at hand.
+
+This module has never heard of pickle, HTTP or Django. It turns a shared secret into keys, signs requests with a
+header of one line, and seals the frames of a reply. Whoever holds the secret can have code run on both sides: the
+signature is the wall.
+
+    secret --HKDF--> request key, reply key, key id
+    request:  v1;kid=..;ts=..;nonce=..;len=..;dig=..;mac=..      mac over all of it and the audience
+    reply:    length (4) | kind (1) | chain (4) | mac (32) | payload, again and again
+              mac over the request's mac, the frame's number, kind, chain and payload
+
+So a frame cannot be moved, swapped with another reply's, or replayed; that none is missing at the end is for
+`slacker.wire` to see. Every field under a MAC has its length before it, four bytes, so that none can lend the next
+one a letter.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self, final
+
+from .errors import ProtocolError
+
+__all__ = ["Key", "Keyring", "ReplyOpener", "ReplySealer", "Signature", "hkdf_expand", "hkdf_extract"]
+
+MIN_SECRET = 32
+"""Bytes of a secret: as many as the digest has, beyond which nothing is gained and below which something is lost."""
+
+_PROTOCOL = b"tornado-slacker/1"
+_LENGTH = struct.Struct(">I")
+_FRAME = struct.Struct(">IBI32s")
+_FRAME_FIELDS = struct.Struct(">I32s II IB II I")
+"""What the MAC of a frame covers between protocol and payload: the request's, number, kind and chain."""
+_HEADER = re.compile(
+    r"v1;kid=([0-9a-f]{16});ts=([1-9][0-9]{0,15});nonce=([0-9a-f]{32})"
+    r";len=(0|[1-9][0-9]{0,11});dig=([0-9a-f]{64});mac=([0-9a-f]{64})"
+)
+
+
+def _with_length(field: bytes) -> bytes:
+    return _LENGTH.pack(len(field)) + field
+
+
+_REQUEST = _with_length(_PROTOCOL + b"/request")
+_REPLY = _with_length(_PROTOCOL + b"/reply")
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
+    """Return the pseudo-random key of a secret (RFC 5869, section 2.2, with SHA-256)."""
+    return hmac.digest(salt, secret, "sha256")
+
+
+def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
+    """Return `length` bytes for the purpose `info` (RFC 5869, section 2.3, with SHA-256)."""
+    block = expanded = b""
+    for counter in range(1, -(-length // 32) + 1):
+        block = hmac.digest(key, block + info + bytes([counter]), "sha256")
+        expanded += block
+    return expanded[:length]
+
+
+@final
+class _Mac:
+    """HMAC-SHA256 under one key of at most 64 bytes.
+
+    The states after the padded key are kept and copied: half the time of `hmac.digest` for a short message.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        padded = key.ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def __call__(self, *parts: bytes) -> bytes:
+        """Return the MAC of `parts`, one after another."""
+        inner = self._inner.copy()
+        for part in parts:
+            inner.update(part)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Key:
+    """What is derived of one secret. Its `id` may be seen by anybody."""
+
+    id: str
+    request: _Mac
+    reply: _Mac
+
+    @staticmethod
+    def of(secret: bytes | str) -> Key:
+        """Derive the keys of `secret`, a str as its UTF-8.
+
+        Raises:
+            TypeError: `secret` is neither bytes nor str.
+            ValueError: it is shorter than 32 bytes.
+        """
+        if not isinstance(secret, bytes | str):
+            raise TypeError(f"a key must be bytes or str, got {type(secret).__name__}")
+        raw = secret.encode() if isinstance(secret, str) else secret
+        if len(raw) < MIN_SECRET:
+            raise ValueError(
+                f"a key must have at least {MIN_SECRET} bytes, got {len(raw)}; make one with "
+                "python -c 'import secrets; print(secrets.token_hex(32))'"
+            )
+        return _derive(raw)
+
+    def __repr__(self) -> str:
+        return f"<Key {self.id}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _derive(secret: bytes) -> Key:
+    derived = functools.partial(hkdf_expand, hkdf_extract(_PROTOCOL, secret))
+    return Key(derived(b"key id", 8).hex(), _Mac(derived(b"request", 32)), _Mac(derived(b"reply", 32)))
+
+
+@final
+class Keyring:
+    """Keys of several secrets: the first signs, all verify. So a secret can be replaced without a pause.
+
+    Args:
+        secrets: at least one, each of at least 32 bytes; a single one may be given by itself.
+
+    Raises:
+        TypeError, ValueError: a secret is unusable, or there is none.
+    """
+
+    __slots__ = ("_by_id", "signing")
+
+    def __init__(self, secrets: bytes | str | Iterable[bytes | str]) -> None:
+        if secrets is None or isinstance(secrets, bytes | str):  # None: a variable of the environment was not set
+            secrets = [secrets]
+        keys = [Key.of(secret) for secret in secrets]
+        if not keys:
+            raise ValueError("no key was given: there is no unsigned mode")
+        self.signing = keys[0]
+        self._by_id = {key.id: key for key in keys}
+
+    def get(self, key_id: str) -> Key | None:
+        return self._by_id.get(key_id)
+
+    def __repr__(self) -> str:
+        return f"<Keyring {', '.join(self._by_id)}>"
+
+
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The one header of a request, taken apart. Until `verify` has passed nothing of it can be believed."""
+
+    key_id: str
+    time: int
+    """Milliseconds since 1970, by the client's clock as corrected by what the server told it."""
+    nonce: str
+    length: int
+    digest: str
+    mac: bytes
+
+    @classmethod
+    def make(cls, key: Key, audience: str, time: int, body: bytes, *, digest: str | None = None) -> Self:
+        """Sign `body`.
+
+        Args:
+            key: whose request it is.
+            audience: which environment it is meant for; elsewhere it is worth nothing.
+            time: milliseconds since 1970.
+            body: what the request carries.
+            digest: SHA-256 of `body` in hex, where it is known already.
+        """
+        nonce = os.urandom(16).hex()  # of the system: after a fork no two processes draw the same
+        digest = hashlib.sha256(body).hexdigest() if digest is None else digest
+        mac = _request_mac(key, key.id, audience, time, nonce, len(body), digest)
+        return cls(key.id, time, nonce, len(body), digest, mac)
+
+    @classmethod
+    def parse(cls, header: str) -> Self | None:
+        """Return what `header` says, or None if that is not exactly of the form it must have."""
+        match = _HEADER.fullmatch(header)
+        if match is None:
+            return None
+        key_id, time, nonce, length, digest, mac = match.groups()
+        return cls(key_id, int(time), nonce, int(length), digest, bytes.fromhex(mac))
+
+    def verify(self, key: Key, audience: str) -> bool:
+        """Tell whether the holder of `key` signed this for `audience`; the body is a matter of `matches`."""
+        expected = _request_mac(key, self.key_id, audience, self.time, self.nonce, self.length, self.digest)
+        return hmac.compare_digest(expected, self.mac)
+
+    def matches(self, body: bytes) -> bool:
+        """Tell whether `body` is what was signed."""
+        return hashlib.sha256(body).hexdigest() == self.digest
+
+    def __str__(self) -> str:
+        return (
+            f"v1;kid={self.key_id};ts={self.time};nonce={self.nonce};len={self.length};dig={self.digest};"
+            f"mac={self.mac.hex()}"
+        )
+
+
+def _request_mac(key: Key, key_id: str, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
+    # A database may be a file whose name is no Unicode, hence surrogatepass: no two audiences look the same.
+    named = audience.encode("utf-8", "surrogatepass")
+    fields = (key_id.encode(), named, b"%d" % time, nonce.encode(), b"%d" % length, digest.encode())
+    return key.request(_REQUEST, *map(_with_length, fields))
+
+
+# --- replies -------------------------------------------------------------------------------------------------------
+
+
+@final
+class ReplySealer:
+    """Seals the frames of one reply, in the order in which they are sent."""
+
+    __slots__ = ("_key", "_number", "_request_mac")
+
+    def __init__(self, key: Key, signature: Signature) -> None:
+        self._key = key
+        self._request_mac = signature.mac
+        self._number = 0
+
+    def seal(self, kind: int, chain: int, payload: bytes) -> bytes:
+        mac = _frame_mac(self._key, self._request_mac, self._number, kind, chain, payload)
+        self._number += 1
+        return _FRAME.pack(len(payload), kind, chain, mac) + payload
+
+
+@final
+class ReplyOpener:
+    """Opens the frames of one reply as its bytes arrive.
+
+    Args:
+        key, signature: those of the request.
+        limit: most bytes of the whole reply.
+    """
+
+    __slots__ = ("_arrived", "_at", "_buffer", "_key", "_limit", "_number", "_request_mac")
+
+    def __init__(self, key: Key, signature: Signature, limit: int) -> None:
+        self._key = key
+        self._request_mac = signature.mac
+        self._limit = limit
+        self._arrived = 0
+        self._number = 0
+        self._buffer: bytes | bytearray = b""
+        self._at = 0  # how far the buffer has been opened
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Take some bytes and return an iterator over the frames they complete, each as kind, chain and payload.
+
+        A frame is verified when the iterator comes to it, so that large replies can be taken in pieces.
+
+        Raises:
+            ProtocolError: a frame does not verify, or the reply is larger than the limit; nothing more can be read.
+        """
+        self._arrived += len(data)
+        if self._arrived > self._limit:
+            raise ProtocolError(f"the reply is larger than the {self._limit} bytes that may come")
+        if self._at == len(self._buffer):
+            self._buffer = data  # as it is: a reply that came whole is not copied
+        elif isinstance(self._buffer, bytearray):
+            del self._buffer[: self._at]
+            self._buffer += data
+        else:
+            self._buffer = bytearray(self._buffer[self._at :]) + data
+        self._at = 0
+        return iter(self._next, None)
+
+    def _next(self) -> tuple[int, int, bytes] | None:
+        begin = self._at + _FRAME.size
+        if begin > len(self._buffer):
+            return None
+        length, kind, chain, mac = _FRAME.unpack_from(self._buffer, self._at)
+        end = begin + length
+        if end > len(self._buffer):
+            if length > self._limit:
+                raise ProtocolError(
+                    f"frame {self._number} of the reply claims {length} bytes; the whole may have {self._limit}"
+                )
+            return None
+        payload = bytes(memoryview(self._buffer)[begin:end])
+        if not hmac.compare_digest(mac, _frame_mac(self._key, self._request_mac, self._number, kind, chain, payload)):
+            raise ProtocolError(f"frame {self._number} of the reply does not bear the other side's seal")
+        self._at = end
+        self._number += 1
+        return kind, chain, payload
+
+
+def _frame_mac(key: Key, request_mac: bytes, number: int, kind: int, chain: int, payload: bytes) -> bytes:
+    fields = _FRAME_FIELDS.pack(32, request_mac, 4, number, 1, kind, 4, chain, len(payload))
+    return key.reply(_REPLY, fields, payload)
