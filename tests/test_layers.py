@@ -31,6 +31,11 @@ LAYERS = {
     "errors": Layer(),
     "chain": Layer("errors"),
     "outcome": Layer("chain errors"),
+    # Bytes. One module pickles, another signs and has never heard of pickle; the hook has heard of no framework.
+    "wire": Layer("chain errors outcome", "pickle"),
+    "signing": Layer("errors"),
+    "hook": Layer("errors signing wire"),
+    "wsgi": Layer("hook", "_typeshed"),
     # The one place with magic, which knows workers only by their base.
     "proxy": Layer("chain workers.base workers.local", "asyncio"),
     # Stands alone.
@@ -39,17 +44,33 @@ LAYERS = {
     "workers.base": Layer("chain outcome errors", "asyncio"),
     "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
     "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
-    "workers.local": Layer("chain outcome errors workers.base workers.pool", "asyncio"),
-    "workers.django": Layer("chain outcome errors workers.base workers.local django_backend.scope", "asyncio django"),
+    "workers.local": Layer("chain outcome errors wire workers.base workers.pool", "asyncio"),
+    "workers.http": Layer("chain outcome errors signing wire workers.base", "asyncio pyqwest"),
+    "workers.django": Layer(
+        "chain outcome signing workers.base workers.http workers.local "
+        "django_backend.conf django_backend.remote django_backend.scope",
+        "asyncio django",
+    ),
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
     "django_backend": Layer(),
     "django_backend.results": Layer("", "django"),
     "django_backend.scope": Layer("chain outcome django_backend.results", "django"),
+    "django_backend.conf": Layer("hook signing", "django"),
+    "django_backend.remote": Layer("chain errors hook outcome django_backend.conf django_backend.scope", "django"),
+    "django_backend.views": Layer("wsgi django_backend.remote", "django"),
+    "django_backend.urls": Layer("django_backend.views", "django"),
+    "django_backend.server": Layer("wsgi django_backend.remote", "django"),
+    "django_backend.checks": Layer("django_backend.conf", "django"),
+    "django_backend.apps": Layer("django_backend.checks", "django"),
+    "django_backend.management": Layer(),
+    "django_backend.management.commands": Layer(),
+    "django_backend.management.commands.runslacker": Layer("django_backend.conf", "django granian watchfiles"),
     "django_backend.testing": Layer(
-        "chain outcome django_backend.scope workers.base workers.local", "asgiref asyncio django"
+        "chain outcome wsgi django_backend.remote django_backend.scope workers.base workers.local",
+        "asgiref asyncio django",
     ),
     # The flat faces.
-    "workers": Layer("workers.base workers.local workers.django"),
+    "workers": Layer("workers.base workers.local workers.http workers.django"),
     "": Layer("adisp errors proxy workers.base"),
 }
 """By name within slacker. Whoever adds a module decides here where it stands."""

@@ -108,9 +108,17 @@ SIGNATURES = {
     slacker.run: "(q)",
     slacker.Worker.run: "(self, chain)",
     slacker.Worker.submit: "(self, chain)",
-    slacker.Worker.aclose: "(self)",
+    slacker.Worker.aclose: "(self, timeout=10.0)",
     slacker.Worker.check_open: "(self)",
-    slacker.workers.DummyWorker: "()",
+    slacker.workers.DummyWorker: "(*, pickled=False)",
+    slacker.workers.HttpWorker: (
+        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_reply=268435456, max_request=16777216, "
+        "audience='', transport=None, host=None)"
+    ),
+    slacker.workers.DjangoHttpWorker: (
+        "(url=None, *, key=None, max_connections=None, max_queue=None, timeout=None, max_reply=None, audience=None, "
+        "transport=None, host=None)"
+    ),
     slacker.workers.ThreadWorker: "(max_workers=None, *, thread_name_prefix='slacker', max_queue=None)",
     slacker.workers.ThreadWorker.aclose: "(self, timeout=10.0)",
     slacker.workers.DjangoThreadWorker: "(max_workers=None, *, thread_name_prefix=None, max_queue=None)",
@@ -124,7 +132,7 @@ SIGNATURES = {
     slacker.DeadlineExceeded: "(message='', *, executed=Ellipsis)",
     slacker.TransportError: "(message='', *, status=None, executed=Ellipsis)",
     slacker.ProtocolError: "(message='', *, executed=Ellipsis)",
-    slacker.Refused: "(message='', *, reason='', executed=Ellipsis)",
+    slacker.Refused: "(message='', *, reason='', executed=Ellipsis, details=None)",
     slacker.RemoteError: "(type_name='', message='', *, executed=Ellipsis)",
     slacker.chain.Chain: "(root, steps=())",
     slacker.chain.Chain.replay: "(self, base=None)",
@@ -169,7 +177,9 @@ def test_version() -> None:
 
 def test_lazy_workers_are_listed() -> None:
     """`dir` shows the workers that are loaded on first use."""
-    assert {"DjangoThreadWorker", *slacker.workers.__all__} <= set(dir(slacker.workers))
+    assert {"DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker", "HttpWorker", *slacker.workers.__all__} <= set(
+        dir(slacker.workers)
+    )
 
 
 @pytest.mark.parametrize("module", [slacker, slacker.workers])

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from asgiref.sync import AsyncToSync, sync_to_async
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import override_settings
 
 from ..chain import Chain
 from ..outcome import Outcome
 from ..workers.base import Worker, log_call
 from ..workers.local import hidden_loop
+from ..wsgi import application
+from .remote import hook
 from .scope import Caller, perform, require_setup
 
-__all__ = ["InlineWorker"]
+__all__ = ["InlineWorker", "hook_server"]
 
 
 class InlineWorker(Worker):
@@ -50,6 +59,61 @@ class InlineWorker(Worker):
 
     def __repr__(self) -> str:
         return "InlineWorker()"
+
+
+@contextmanager
+def hook_server() -> Iterator[str]:
+    """Serve the hook to this process, on a free port of this machine, and let SLACKER_SERVER name it.
+
+    For `TransactionTestCase` with `DjangoHttpWorker`: the hook works in threads of its own, which do not see what the
+    transaction of a TestCase holds. It has a key of its own, and nothing outside of the machine can reach it. With a
+    SQLite database in memory it does one thing at a time.
+
+    Yields:
+        The address.
+    """
+    server = ThreadedWSGIServer(("127.0.0.1", 0), _QuietHandler)
+    one_at_a_time = threading.Lock() if any(map(_in_memory, connections.all())) else nullcontext()
+    server.set_app(_alone(application(hook(unreachable=lambda: False, own_thread=True)), one_at_a_time))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="slacker-hook", daemon=True)
+    address = f"http://127.0.0.1:{server.server_port}/"
+    own = override_settings(
+        SLACKER_SERVER=address,
+        SLACKER_KEY=secrets.token_bytes(32),
+        SLACKER_KEY_FALLBACKS=[],
+        SLACKER_ALLOWED_CLIENTS=["127.0.0.1"],
+        SLACKER_WORKER=None,  # the suite's may be InlineWorker
+    )
+    with own:
+        thread.start()
+        try:
+            yield address
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _alone(hook_application: Any, turn: AbstractContextManager[Any]) -> Callable[[Any, Any], list[bytes]]:
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        with turn:
+            try:
+                return [b"".join(hook_application(environ, start_response))]
+            finally:  # or the test database could not be dropped while a client keeps its connection
+                for connection in connections.all(initialized_only=True):
+                    BaseDatabaseWrapper.close(connection)  # SQLite's own leaves one to a database in memory open
+
+    return answer
+
+
+def _in_memory(connection: BaseDatabaseWrapper) -> bool:
+    # Its connections share one cache, in which a table that one of them writes is locked at once for all others.
+    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Log nothing."""
 
 
 def _run_in_copied_context(work: Callable[[], Outcome]) -> Outcome:

@@ -1,16 +1,17 @@
-"""Workers for Django's ORM. Made without arguments, all of one kind are one place: they are equal and share one
-engine.
+"""Workers for Django's ORM. Made without arguments, all of one kind are one place: equal, with one engine.
 
-    Slacker(User, DjangoThreadWorker())         the spelling of 2011, once for each model, and still
-    Slacker(Author, DjangoThreadWorker())       one pool of threads, one set of connections
+    Slacker(User, DjangoHttpWorker())         the spelling of 2011, once for each model, and still
+    Slacker(Author, DjangoHttpWorker())       one set of connections
 
 The setting SLACKER_WORKER replaces that engine, for a whole project or test suite.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,37 +20,44 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..chain import Chain
+from ..django_backend import conf
+from ..django_backend.remote import caller_options
 from ..django_backend.scope import Caller, close_connections, perform, require_setup
 from ..outcome import Outcome
+from ..signing import Keyring
 from .base import Worker
+from .http import MAX_REPLY, Endpoint, HttpWorker, Transport, checked_url
 from .local import ThreadWorker
 
-__all__ = ["DjangoThreadWorker"]
+__all__ = ["DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker"]
 
 
 class _Engines:
-    """What workers without arguments run on: a pool of threads, or what SLACKER_WORKER names."""
+    """What workers without arguments run on: an engine for each kind, or what SLACKER_WORKER names."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, Worker] = {}  # by the setting's value, "" without it
+        self._engines: dict[str | type[_Shareable], Worker] = {}  # by the setting's value, without it by the kind
 
-    def current(self) -> Worker:
-        path = self._path()
+    def current(self, kind: type[_Shareable]) -> Worker:
+        path = _setting()
+        place = path or kind
         # Two threads may both make one; the loser's is dropped before it was used.
-        return self._engines.get(path) or self._engines.setdefault(path, _make_named(path) if path else _make_threads())
+        return self._engines.get(place) or self._engines.setdefault(
+            place, _make_named(path) if path else kind.make_engine()
+        )
 
-    async def aclose(self, timeout: float) -> None:
-        path = self._path() if self._engines else ""  # without an engine there may not even be settings
-        engine = self._engines.pop(path, None)
-        if engine is None or (path and import_string(path) is engine):
-            return  # never used, or a worker object: whoever made that closes it
-        if isinstance(engine, ThreadWorker | DjangoThreadWorker):
+    async def aclose(self, kind: type[_Shareable], timeout: float) -> None:
+        path = _setting() if self._engines else ""  # without an engine there may not even be settings
+        engine = self._engines.pop(path or kind, None)
+        if engine is not None and not (path and import_string(path) is engine):  # an object is closed by its maker
             await engine.aclose(timeout)
-        else:
-            await engine.aclose()
 
-    def _path(self) -> str:
-        return getattr(settings, "SLACKER_WORKER", None) or ""
+
+_engines = _Engines()
+
+
+def _setting() -> str:
+    return getattr(settings, "SLACKER_WORKER", None) or ""
 
 
 def _make_named(path: str) -> Worker:
@@ -61,12 +69,63 @@ def _make_named(path: str) -> Worker:
         raise ImproperlyConfigured(message) from error
     if not isinstance(worker, Worker):
         raise ImproperlyConfigured(f"SLACKER_WORKER = {path!r} must name a slacker worker class, got {worker!r}")
-    if isinstance(worker, DjangoThreadWorker) and worker.shared:
-        return _make_threads()  # what it runs on without the setting: with it, it would run on itself
+    if isinstance(worker, _Shareable) and worker.shared:
+        return worker.make_engine()  # what it runs on without the setting: with it, it would run on itself
     return worker
 
 
-_engines = _Engines()
+class _Shareable(Worker):
+    """A worker that without arguments stands for the shared engine of its kind, and with any is one of its own.
+
+    Args:
+        given: the arguments, None for those that were left out.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        arguments = {name: value for name, value in given.items() if value is not None}
+        self._own = self.make_engine(**arguments) if arguments else None
+
+    @staticmethod
+    @abc.abstractmethod
+    def make_engine(**arguments: Any) -> Worker:
+        """Return a worker that does the work."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it was made without arguments."""
+        return self._own is None
+
+    async def run(self, chain: Chain) -> Any:
+        return await self._engine().run(chain)
+
+    def submit(self, chain: Chain) -> asyncio.Future[Any]:
+        return self._engine().submit(chain)
+
+    async def aclose(self, timeout: float = 10.0) -> None:
+        """Close the worker; the shared engine for all, and the next call starts another."""
+        if self._own is not None:
+            await self._own.aclose(timeout)
+        else:
+            await _engines.aclose(type(self), timeout)
+
+    def _engine(self) -> Worker:
+        require_setup()
+        return self._own or _engines.current(type(self))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Shareable):
+            return NotImplemented
+        return self is other or (type(self) is type(other) and self.shared and other.shared)
+
+    def __hash__(self) -> int:
+        return hash(type(self)) if self.shared else object.__hash__(self)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}()" if self._own is None else repr(self._own).replace(type(self._own).__name__, name)
+
+
+# --- threads -------------------------------------------------------------------------------------------------------
 
 
 class _Threads(ThreadWorker):
@@ -78,7 +137,7 @@ class _Threads(ThreadWorker):
         return partial(perform, caller=Caller.current(), own_thread=True)
 
 
-class DjangoThreadWorker(Worker):
+class DjangoThreadWorker(_Shareable):
     """Replays chains in threads that look after their database connections: the simplest way off the loop for the
     ORM.
 
@@ -106,46 +165,143 @@ class DjangoThreadWorker(Worker):
         thread_name_prefix: str | None = None,
         max_queue: int | None = None,
     ) -> None:
-        given = max_workers is not None or thread_name_prefix is not None or max_queue is not None
-        self._own = _make_threads(max_workers, thread_name_prefix, max_queue) if given else None
+        super().__init__(max_workers=max_workers, thread_name_prefix=thread_name_prefix, max_queue=max_queue)
 
-    @property
-    def shared(self) -> bool:
-        """Whether it was made without arguments."""
-        return self._own is None
+    @staticmethod
+    def make_engine(**arguments: Any) -> Worker:
+        return _Threads(**{"thread_name_prefix": "slacker-django", **arguments})
 
-    async def run(self, chain: Chain) -> Any:
-        return await self._engine().run(chain)
 
-    def submit(self, chain: Chain) -> asyncio.Future[Any]:
-        return self._engine().submit(chain)
+# --- HTTP ----------------------------------------------------------------------------------------------------------
 
-    async def aclose(self, timeout: float = 10.0) -> None:
-        """Close the engine, waiting for accepted calls `timeout` seconds at most (see `ThreadWorker.aclose`)."""
-        if self._own is not None:
-            await self._own.aclose(timeout)
-        else:
-            await _engines.aclose(timeout)
 
-    def _engine(self) -> Worker:
-        require_setup()
-        return self._own or _engines.current()
+class _Http(HttpWorker):
+    """The engine: an HttpWorker that finds in the settings, when it is used, what it was not given."""
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, DjangoThreadWorker):
-            return NotImplemented
-        return self is other or (self.shared and other.shared)
+    def __init__(
+        self,
+        *,
+        url: str | None = None,
+        key: bytes | str | Iterable[bytes | str] | None = None,
+        max_connections: int = 8,
+        max_queue: int | None = 1000,
+        timeout: float | None = None,
+        max_reply: int = MAX_REPLY,
+        audience: str | None = None,
+        transport: Transport | None = None,
+        host: str | None = None,
+    ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
+        self._url = None if url is None else checked_url(url)
+        self._keyring = None if key is None else Keyring(key)
+        self._timeout = timeout
+        self._audience = audience
+        self._host = host
+        self._path: str | None = None
+        self._set_up(max_connections, max_queue, max_reply, transport)
 
-    def __hash__(self) -> int:
-        return hash(DjangoThreadWorker) if self.shared else object.__hash__(self)
+    async def endpoint(self) -> Endpoint:
+        server = self._url or conf.server()
+        parts = urllib.parse.urlsplit(server)
+        if parts.path in ("", "/"):
+            if self._path is None:
+                self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
+            server = urllib.parse.urljoin(server, self._path)
+        return Endpoint(
+            server,
+            self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
+            conf.audience() if self._audience is None else self._audience,
+            self._host,
+            conf.timeout() if self._timeout is None else self._timeout,
+            conf.max_request(),
+        )
+
+    def options(self) -> dict[str, Any]:
+        return caller_options()
+
+    def hint(self, status: int) -> str:
+        return {
+            301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
+            "its trailing slash",
+            302: "a middleware, probably for logging in, redirects the hook's URL",
+            400: "the host is not in ALLOWED_HOSTS, or a middleware that reads the body found it too large",
+            403: "SLACKER_KEY or the audience (settings module, database names, whether tests run) differ, or the "
+            "server has no SLACKER_KEY or does not allow this address",
+            404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
+            500: "the server failed outside of the hook; see its log",
+        }.get(status) or super().hint(status)
 
     def __repr__(self) -> str:
-        if self._own is None:
-            return "DjangoThreadWorker()"
-        return repr(self._own).replace("_Threads", "DjangoThreadWorker")
+        return f"DjangoHttpWorker({self._url or 'SLACKER_SERVER'!r}, max_connections={self._max_connections})"
 
 
-def _make_threads(
-    max_workers: int | None = None, thread_name_prefix: str | None = None, max_queue: int | None = None
-) -> _Threads:
-    return _Threads(max_workers, thread_name_prefix=thread_name_prefix or "slacker-django", max_queue=max_queue)
+def _path_of_hook() -> str:
+    return conf.hook_path() or "/"  # where runslacker answers, as it does on any path
+
+
+def _derived_keyring(host: str) -> Keyring:
+    keys = conf.derived_keyring() if conf.is_loopback(host) else None
+    if keys is None:
+        raise ImproperlyConfigured(
+            f"There is no SLACKER_KEY, and one derived of SECRET_KEY will not do: either {host!r} is another host, or "
+            f"SECRET_KEY is weak. Make a key, the same for both sides, with: {conf.HOW_TO_MAKE_A_KEY}"
+        )
+    return keys
+
+
+class DjangoHttpWorker(_Shareable, HttpWorker):
+    """Replays chains in the project's own Django server, through its signed hook: the ORM beside a web server.
+
+    The server is ``manage.py runslacker``, or any server of the project whose URLs include
+    ``slacker.django_backend.urls``. Results are as with `DjangoThreadWorker`; language and time zone go along.
+
+    Without arguments it stands for one shared engine, which ``SLACKER_WORKER`` may replace; with any it is one of
+    its own. What is not given comes from the settings, when it is used (`slacker.django_backend.conf`).
+
+    Args:
+        url: of the hook; by default SLACKER_SERVER, and if that has no path the one of the URL include.
+        key: the shared secret or secrets; by default SLACKER_KEY and SLACKER_KEY_FALLBACKS. On loopback one derived
+            of SECRET_KEY will do.
+        timeout: seconds for the whole call; by default SLACKER_TIMEOUT.
+        audience: by default SLACKER_AUDIENCE, or the settings module and the names of the databases in force; in a
+            test run it is said to be one.
+        max_connections, max_queue, max_reply, transport, host: as for `HttpWorker`.
+
+    Raises:
+        AppRegistryNotReady: at the first call, when ``django.setup()`` was not called.
+        ImproperlyConfigured: at the first call, when there is no key that will do, or a setting is unusable.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: bytes | str | Iterable[bytes | str] | None = None,
+        max_connections: int | None = None,
+        max_queue: int | None = None,
+        timeout: float | None = None,
+        max_reply: int | None = None,
+        audience: str | None = None,
+        transport: Transport | None = None,
+        host: str | None = None,
+    ) -> None:
+        super().__init__(
+            url=url,
+            key=key,
+            max_connections=max_connections,
+            max_queue=max_queue,
+            timeout=timeout,
+            max_reply=max_reply,
+            audience=audience,
+            transport=transport,
+            host=host,
+        )
+
+    @staticmethod
+    def make_engine(**arguments: Any) -> Worker:
+        return _Http(**arguments)
+
+
+DjangoWorker = DjangoHttpWorker
+"""The name under which the README of 2011 used it."""

@@ -83,7 +83,6 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         patch.setitem(connections.settings, "default", entry)
         _forget_connection()
         call_command("migrate", run_syncdb=True, verbosity=0)
-        timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
         yield entry
         _forget_connection()
 
@@ -91,6 +90,12 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def _forget_connection() -> None:
     connections["default"].close()
     del connections["default"]
+
+
+@pytest.fixture(autouse=True)
+def _time_zone_is_read() -> None:
+    """Have Django read its default time zone, a file, before a loop runs: once for each change of a setting."""
+    timezone.get_default_timezone()
 
 
 @pytest.fixture(autouse=True)

@@ -123,8 +123,8 @@ class Recorder(Worker):
         self.check_open()
         return self
 
-    async def aclose(self) -> None:
-        await super().aclose()
+    async def aclose(self, timeout: float = 10.0) -> None:
+        await super().aclose(timeout)
         self.closed += 1
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from slacker import Worker
-from slacker.workers import DummyWorker, ThreadWorker
+from slacker.workers import DummyWorker, HttpWorker, ThreadWorker
+from tests.http.servers import AUDIENCE, KEY, HttpServer
 
 from .work import LIVENESS
 
@@ -36,16 +37,37 @@ def _django_thread_worker() -> Worker:
     return DjangoThreadWorker(4)
 
 
-WORKERS: dict[str, Callable[[], Worker]] = {
-    "DummyWorker": DummyWorker,
-    "ThreadWorker": lambda: ThreadWorker(4),
-    "DjangoThreadWorker": _django_thread_worker,
+LOCAL: dict[str, Callable[[str], Worker]] = {
+    "DummyWorker": lambda _: DummyWorker(),
+    "ThreadWorker": lambda _: ThreadWorker(4),
+    "DjangoThreadWorker": lambda _: _django_thread_worker(),
+}
+"""Those that hand over the very objects."""
+
+WORKERS: dict[str, Callable[[str], Worker]] = {
+    **LOCAL,
+    "DummyWorker(pickled)": lambda _: DummyWorker(pickled=True),
+    "HttpWorker": lambda url: HttpWorker(url, key=KEY, audience=AUDIENCE),
 }
 
 
+@pytest.fixture(scope="session")
+def hook() -> Iterator[str]:
+    """The address of a hook in this process."""
+    with HttpServer() as server:
+        yield server.url
+
+
 @pytest.fixture(params=WORKERS)
-def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    made = WORKERS[request.param]()
+def worker(request: pytest.FixtureRequest, hook: str) -> Iterator[Worker]:
+    made = WORKERS[request.param](hook)
+    yield made
+    asyncio.run(made.aclose())
+
+
+@pytest.fixture(params=LOCAL)
+def local_worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    made = LOCAL[request.param]("")
     yield made
     asyncio.run(made.aclose())
 

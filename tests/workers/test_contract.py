@@ -1,4 +1,8 @@
-"""What every worker promises, whichever way it runs chains."""
+"""What every worker promises, whichever way it runs chains.
+
+`local_worker` stands for those in this process: they hand over the very objects, and the work sees the caller's
+context.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +54,9 @@ async def assert_works(worker: Worker) -> None:
     ],
     ids=repr,
 )
-async def test_returns_the_result_as_it_is(worker: Worker, value: Any) -> None:
+async def test_returns_the_result_as_it_is(local_worker: Worker, value: Any) -> None:
     """What the work returns is the result, also when it is None, an exception or a class of exceptions."""
-    assert await Slacker(work.echo, worker)(value) is value
+    assert await Slacker(work.echo, local_worker)(value) is value
 
 
 @pytest.mark.parametrize(
@@ -98,10 +102,10 @@ async def test_returns_the_root_of_a_chain_without_steps(worker: Worker) -> None
 # --- exceptions --------------------------------------------------------------------------------------------------
 
 
-async def test_raises_what_the_work_raised(worker: Worker) -> None:
+async def test_raises_what_the_work_raised(local_worker: Worker) -> None:
     """An exception comes back with its class, attributes and arguments."""
     with pytest.raises(OutOfStock, match="only 2 of 'Emma' left") as caught:
-        await Slacker(work.fail, worker)(OutOfStock, "Emma", left=2)
+        await Slacker(work.fail, local_worker)(OutOfStock, "Emma", left=2)
     assert (caught.value.title, caught.value.left) == ("Emma", 2)
 
 
@@ -121,12 +125,12 @@ async def test_names_the_step_that_failed(worker: Worker, record: Callable[[Any]
     assert caught.value.__notes__ == [note]
 
 
-async def test_names_the_step_once(worker: Worker) -> None:
+async def test_names_the_step_once(local_worker: Worker) -> None:
     """One exception object that is raised twice has one note."""
     error = ValueError("a constant")
     for _ in range(2):
         with pytest.raises(ValueError, match="a constant"):
-            await Slacker(work.throw, worker)(error)
+            await Slacker(work.throw, local_worker)(error)
     assert error.__notes__ == ["slacker: at step 1, throw, of throw(...)"]
 
 
@@ -152,17 +156,17 @@ async def test_keeps_the_notes_of_the_work(worker: Worker) -> None:
     ],
 )
 async def test_wraps_what_must_not_be_raised_on_a_loop(
-    worker: Worker, kind: type[BaseException], args: tuple[Any, ...]
+    local_worker: Worker, kind: type[BaseException], args: tuple[Any, ...]
 ) -> None:
     """What means something to a loop or a thread arrives as RemoteError that says what it was, and harms nobody."""
     with pytest.raises(RemoteError, match="told") as caught:
-        await Slacker(work.fail, worker)(kind, *args)
+        await Slacker(work.fail, local_worker)(kind, *args)
     error = caught.value
     assert error.executed is True
     assert error.type_name.endswith(kind.__name__)
     assert type(error.__cause__) is kind
     assert error.__notes__ == ["slacker: at step 1, fail, of fail(...)"]
-    await assert_works(worker)
+    await assert_works(local_worker)
 
 
 def test_wraps_a_keyboard_interrupt_outside_of_the_main_thread(worker: Worker) -> None:
@@ -193,12 +197,12 @@ def test_wraps_a_keyboard_interrupt_outside_of_the_main_thread(worker: Worker) -
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_raises_exceptions_that_misbehave(worker: Worker, error: Exception) -> None:
+async def test_raises_exceptions_that_misbehave(local_worker: Worker, error: Exception) -> None:
     """An exception comes back as itself, whatever its methods do and however long its message is."""
     with pytest.raises(type(error)) as caught:
-        await Slacker(work.throw, worker)(error)
+        await Slacker(work.throw, local_worker)(error)
     assert caught.value is error
-    await assert_works(worker)
+    await assert_works(local_worker)
 
 
 async def test_wraps_exceptions_whose_str_raises(worker: Worker) -> None:
@@ -239,27 +243,27 @@ async def test_leaves_the_exception_alone_that_the_caller_handles(worker: Worker
 # --- context -----------------------------------------------------------------------------------------------------
 
 
-async def test_shows_the_work_the_callers_context(worker: Worker) -> None:
+async def test_shows_the_work_the_callers_context(local_worker: Worker) -> None:
     """The work sees the caller's context variables as they were when the call was made."""
     VAR.set("the caller's")
-    assert await Slacker(work.get_var, worker)() == "the caller's"
+    assert await Slacker(work.get_var, local_worker)() == "the caller's"
 
 
-async def test_keeps_changes_of_the_context_in_the_work(worker: Worker) -> None:
+async def test_keeps_changes_of_the_context_in_the_work(local_worker: Worker) -> None:
     """Context variables that the work sets are seen neither by the caller nor by the next call."""
     VAR.set("the caller's")
     for _ in range(8):
-        assert await Slacker(work.swap_var, worker)("the work's") == "the caller's"
+        assert await Slacker(work.swap_var, local_worker)("the work's") == "the caller's"
     assert VAR.get() == "the caller's"
 
 
-async def test_keeps_the_contexts_of_parallel_tasks_apart(worker: Worker) -> None:
+async def test_keeps_the_contexts_of_parallel_tasks_apart(local_worker: Worker) -> None:
     """Each of many tasks sees its own context variables in its work."""
 
     async def task(name: str) -> str:
         VAR.set(name)
         await asyncio.sleep(0)
-        return await Slacker(work.swap_var, worker)("the work's")
+        return await Slacker(work.swap_var, local_worker)("the work's")
 
     names = [str(number) for number in range(100)]
     assert await asyncio.gather(*map(task, names)) == names
@@ -315,9 +319,9 @@ async def test_logs_nothing_at_higher_levels(worker: Worker, caplog: pytest.LogC
     assert caplog.records == []
 
 
-def test_has_a_repr_like_the_code_that_made_it(worker: Worker) -> None:
+def test_has_a_repr_like_the_code_that_made_it(local_worker: Worker) -> None:
     """The repr is the call of the class."""
-    assert re.fullmatch(rf"{type(worker).__name__}\((max_workers=4)?\)", repr(worker))
+    assert re.fullmatch(rf"{type(local_worker).__name__}\((max_workers=4)?\)", repr(local_worker))
 
 
 # --- loops -------------------------------------------------------------------------------------------------------
@@ -377,10 +381,10 @@ def test_runs_under_tornado(worker: Worker) -> None:
         loop.close(all_fds=True)
 
 
-async def test_runs_inside_of_work(worker: Worker) -> None:
-    """Work may use the same worker itself, on a loop of its own."""
-    assert await Slacker(work.run_nested, worker)(worker, "a") == "a"
-    await assert_works(worker)
+async def test_runs_inside_of_work(local_worker: Worker) -> None:
+    """Work may use the same local_worker itself, on a loop of its own."""
+    assert await Slacker(work.run_nested, local_worker)(local_worker, "a") == "a"
+    await assert_works(local_worker)
 
 
 # --- submit ------------------------------------------------------------------------------------------------------
@@ -394,10 +398,10 @@ async def test_submit_returns_a_future_of_the_running_loop(worker: Worker) -> No
     assert await future == "a"
 
 
-async def test_submit_is_one_run(worker: Worker) -> None:
+async def test_submit_is_one_run(local_worker: Worker) -> None:
     """A Future that is awaited twice is one run."""
     runs: list[int] = []
-    future = Slacker(runs, worker).append(1).fetch()
+    future = Slacker(runs, local_worker).append(1).fetch()
     await asyncio.gather(future, future)
     assert runs == [1]
 
@@ -460,9 +464,9 @@ async def test_dummy_runs_in_the_callers_thread() -> None:
     assert await Slacker(threading.get_ident, DummyWorker())() == threading.get_ident()
 
 
-async def test_an_exception_that_takes_no_attributes(worker: Worker) -> None:
+async def test_an_exception_that_takes_no_attributes(local_worker: Worker) -> None:
     """An exception whose class refuses assignment arrives as itself."""
     with pytest.raises(work.Frozen) as caught:
-        await Slacker(work.raise_frozen, worker)()
+        await Slacker(work.raise_frozen, local_worker)()
 
     assert caught.value.code == 7

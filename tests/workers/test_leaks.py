@@ -49,19 +49,19 @@ async def test_calls_leave_nothing_behind(threads: Callable[[], list[threading.T
         assert len(threads()) == 4
 
 
-async def test_failing_calls_leave_nothing_behind(worker: Worker) -> None:
+async def test_failing_calls_leave_nothing_behind(local_worker: Worker) -> None:
     """After 2 000 calls to warm up 10 000 failing ones add no memory."""
-    await fail(worker, 2_000)
+    await fail(local_worker, 2_000)
     blocks = allocated_blocks()
-    await fail(worker, 10_000)
+    await fail(local_worker, 10_000)
     assert allocated_blocks() - blocks < 2_000
 
 
-async def test_failing_calls_leave_no_cycles(worker: Worker, without_gc: None) -> None:
+async def test_failing_calls_leave_no_cycles(local_worker: Worker, without_gc: None) -> None:
     """What failing calls leave is freed without the collector of cycles."""
-    await fail(worker, 1_000)
+    await fail(local_worker, 1_000)
     blocks = sys.getallocatedblocks()
-    await fail(worker, 2_000)
+    await fail(local_worker, 2_000)
     assert sys.getallocatedblocks() - blocks < 2_000
 
 

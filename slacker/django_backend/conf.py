@@ -1,0 +1,248 @@
+"""The settings, read when they are used: what both ends of the hook have in common.
+
+========================  =========================================  ===============================================
+setting                   default                                    meaning
+========================  =========================================  ===============================================
+SLACKER_SERVER            ``"http://127.0.0.1:8000"``                where the hook is; ``host:port`` is read as http
+SLACKER_KEY               derived of SECRET_KEY, on loopback only    the shared secret, at least 32 bytes
+SLACKER_KEY_FALLBACKS     ``[]``                                     secrets that verify as well, while keys rotate
+SLACKER_ALLOWED_CLIENTS   loopback                                   addresses and networks that may call the hook
+SLACKER_MAX_REQUEST       16 MiB                                     most bytes of a request
+SLACKER_AUDIENCE          settings module and database names         names the environment
+SLACKER_TIMEOUT           20                                         seconds for a whole call
+SLACKER_WORKER            none                                       what argument-less Django workers run on
+========================  =========================================  ===============================================
+
+A setting that cannot be used raises ImproperlyConfigured, where it is used and in ``manage.py check``.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+import sys
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+import django
+from django.conf import UserSettingsHolder, settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.urls import NoReverseMatch, reverse
+
+from ..hook import LOOPBACK, MAX_REQUEST, Config
+from ..signing import Keyring, hkdf_extract
+
+__all__ = [
+    "HOW_TO_MAKE_A_KEY",
+    "allowed_clients",
+    "audience",
+    "derived_keyring",
+    "django_release",
+    "hook_config",
+    "hook_path",
+    "is_loopback",
+    "keyring",
+    "max_request",
+    "server",
+    "timeout",
+]
+
+HOW_TO_MAKE_A_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
+
+_HOST = re.compile(r"[\w.:%-]+")
+
+
+def _setting(name: str, default: Any) -> Any:
+    return getattr(settings, name, default)
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def keyring() -> Keyring | None:
+    """Return the keys of SLACKER_KEY and its fallbacks, or None without SLACKER_KEY.
+
+    Raises:
+        ImproperlyConfigured: one of them is no key. An empty one is none either: it will be a variable of the
+            environment that was forgotten.
+    """
+    key = _setting("SLACKER_KEY", None)
+    if key is None:
+        return None
+    try:
+        return _keyring((key, *_listed("SLACKER_KEY_FALLBACKS", ())))
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"SLACKER_KEY or SLACKER_KEY_FALLBACKS: {error}") from error
+
+
+def derived_keyring() -> Keyring | None:
+    """Return keys derived of SECRET_KEY and its fallbacks, or None if SECRET_KEY is too weak and DEBUG is off.
+
+    For places that no network can reach: a leaked SECRET_KEY must not become remote code execution.
+    """
+    secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    fit = [secret for secret in secrets if settings.DEBUG or _is_strong(secret)]
+    return _keyring(tuple(map(_derived, fit))) if fit[:1] == secrets[:1] else None
+
+
+@functools.lru_cache(maxsize=16)
+def _keyring(secrets: tuple[bytes | str, ...]) -> Keyring:
+    keys = Keyring(secrets)
+    if not all(map(_looks_random, secrets)):
+        raise ValueError("a key must be random, and this one repeats itself or begins 'django-insecure-'")
+    return keys
+
+
+def _derived(secret: bytes | str) -> bytes:
+    return hkdf_extract(b"tornado-slacker/1/django", secret.encode() if isinstance(secret, str) else secret)
+
+
+def _is_strong(secret: bytes | str) -> bool:
+    # What Django's own check security.W009 asks of a SECRET_KEY.
+    return len(secret) >= 50 and _looks_random(secret)
+
+
+def _looks_random(secret: bytes | str) -> bool:
+    raw = secret.encode() if isinstance(secret, str) else secret
+    return len(set(raw)) >= 5 and not raw.startswith(b"django-insecure-")
+
+
+# --- the environment -----------------------------------------------------------------------------------------------
+
+
+def audience() -> str:
+    """Return what names this environment: requests sealed for one are worth nothing in another.
+
+    The database names are those in force. Besides, a test run is an environment of its own, whatever SLACKER_AUDIENCE
+    says: its requests must not reach the project's data through a server that happens to listen, not even those of a
+    test without a database, where the real names are in force.
+    """
+    named = _setting("SLACKER_AUDIENCE", None)
+    if not named:
+        names = [f"{alias}={connections[alias].settings_dict['NAME']}" for alias in sorted(connections.settings)]
+        named = "\n".join([_settings_module(), *names])
+    return f"{named}\na test run" if _in_test_run() else str(named)
+
+
+def _settings_module() -> str:
+    holder = settings._wrapped
+    while isinstance(holder, UserSettingsHolder):  # made by override_settings, or settings.configure
+        holder = holder.default_settings
+    return getattr(holder, "SETTINGS_MODULE", "")
+
+
+def _in_test_run() -> bool:
+    testing = sys.modules.get("django.test.utils")  # whoever called setup_test_environment() has imported it
+    return testing is not None and hasattr(testing._TestState, "saved_data")
+
+
+def django_release() -> str:
+    """Return Django's feature release: pickled models of one cannot be trusted to load in another."""
+    return ".".join(map(str, django.VERSION[:2]))
+
+
+# --- where the hook is ---------------------------------------------------------------------------------------------
+
+
+def server() -> str:
+    """Return SLACKER_SERVER as a URL.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    return _server(_setting("SLACKER_SERVER", None) or "http://127.0.0.1:8000")
+
+
+@functools.lru_cache(maxsize=16)
+def _server(given: str) -> str:
+    url = given if "://" in given else f"http://{given}"
+    if not _is_plain_url(url):
+        raise ImproperlyConfigured(f"SLACKER_SERVER must be a URL such as 'http://127.0.0.1:8000', got {given!r}")
+    return url
+
+
+def _is_plain_url(url: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        parts.port  # noqa: B018 (raises a ValueError for one that cannot be)
+    except ValueError:
+        return False
+    extras = parts.query or parts.fragment or "@" in parts.netloc
+    return parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.hostname or "")) and not extras
+
+
+def hook_path() -> str | None:
+    """Return where the project's URLs include the hook, None if they do not. Imports them, and all views with them."""
+    if not _setting("ROOT_URLCONF", None):
+        return None
+    try:
+        path: str = reverse("slacker-execute")
+    except NoReverseMatch:
+        return None
+    return path
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, a name or an address, can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# --- limits --------------------------------------------------------------------------------------------------------
+
+
+def timeout() -> float:
+    return float(_positive("SLACKER_TIMEOUT", 20.0))
+
+
+def max_request() -> int:
+    return int(_positive("SLACKER_MAX_REQUEST", MAX_REQUEST))
+
+
+def allowed_clients() -> tuple[str, ...]:
+    clients = tuple(map(str, _listed("SLACKER_ALLOWED_CLIENTS", LOOPBACK)))
+    try:
+        Config(None, allowed_clients=clients)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"SLACKER_ALLOWED_CLIENTS: {error}") from error
+    return clients
+
+
+def _positive(name: str, default: float) -> float:
+    value: float = _setting(name, default)
+    if not isinstance(value, int | float) or not value > 0:
+        raise ImproperlyConfigured(f"{name} must be a number above 0, got {value!r}")
+    return value
+
+
+def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:
+    value: Sequence[Any] = _setting(name, default)
+    if not isinstance(value, list | tuple):
+        raise ImproperlyConfigured(f"{name} must be a list or a tuple, got a {type(value).__name__}")
+    return value
+
+
+# --- the far side --------------------------------------------------------------------------------------------------
+
+
+def hook_config(*, unreachable: bool) -> Config:
+    """Return how the hook is set up.
+
+    Args:
+        unreachable: no network can reach this hook, by construction, so that a key derived of SECRET_KEY will do. Then
+            only clients on loopback are allowed.
+
+    Raises:
+        ImproperlyConfigured: a setting is unusable.
+    """
+    keys = keyring()
+    if keys is None:
+        return Config(derived_keyring() if unreachable else None, audience(), max_request())
+    return Config(keys, audience(), max_request(), allowed_clients())

@@ -1,0 +1,3 @@
+"""The project's settings under another name."""
+
+from .settings import *  # noqa: F403 (all of them)

@@ -1,0 +1,81 @@
+"""What the tests have servers do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone, translation
+
+
+def refill() -> None:
+    """Leave in the database: Ann with "Ashes" and "Bread" (600 pages), Bob with "Clouds"."""
+    from .models import Author, Book
+
+    with transaction.atomic():
+        Author.objects.all().delete()
+        ann, bob = Author.objects.create(name="Ann"), Author.objects.create(name="Bob")
+        Book.objects.create(author=ann, title="Ashes")
+        Book.objects.create(author=ann, title="Bread", pages=600)
+        Book.objects.create(author=bob, title="Clouds")
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+def size(value: Any) -> int:
+    return len(value)
+
+
+def create_and_fail(name: str) -> None:
+    from .models import Author
+
+    Author.objects.create(name=name)
+    raise ValueError("after it was created")
+
+
+def session() -> int:
+    """Return the id of PostgreSQL's process for this thread's connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
+def atomic_blocks() -> int:
+    return len(connection.atomic_blocks)
+
+
+def surroundings() -> tuple[str | None, str]:
+    return translation.get_language(), str(timezone.get_current_timezone())
+
+
+def process() -> int:
+    return os.getpid()
+
+
+def was_spawned() -> bool:
+    return "--multiprocessing-fork" in sys.orig_argv  # as `multiprocessing` calls it, whatever the name suggests
+
+
+def version() -> Any:
+    """Return what stands in a module of the test's."""
+    return importlib.import_module("changing").version
+
+
+def kill_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for(begun: str, may_end: str) -> str:
+    """Create the file `begun`, and return when `may_end` exists."""
+    Path(begun).touch()
+    while not Path(may_end).exists():
+        time.sleep(0.01)
+    return "ended"
