@@ -28,11 +28,16 @@ THREAD_PEERS = [
     "sync_to_async, sensitive",
     "sync_to_async, not",
 ]
+REMOTE_PEERS = ["slacker", "in place", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5"]
 ROWS = {
     "threads-at-once": ["slacker, fetch()", "slacker, record, fetch()", "slacker, await", *THREAD_PEERS],
     "threads-in-turn": ["slacker, await", *THREAD_PEERS],
     "recording": ["slacker", "dask.delayed"],
     "large-argument": ["slacker"],
+    "remote-call-in-turn": REMOTE_PEERS,
+    "remote-call-at-once": REMOTE_PEERS,
+    "orm-get-in-turn": [*REMOTE_PEERS, "aget"],
+    "orm-get-at-once": [*REMOTE_PEERS, "aget"],
 }
 
 
@@ -130,7 +135,7 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         command.main(["thread"])
     assert refused.value.code == 2
-    assert "nothing is called thread; there are threads, recording" in capsys.readouterr().err
+    assert "nothing is called thread; there are threads, recording, remote" in capsys.readouterr().err
 
 
 def test_json_and_table_need_two_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,19 @@
+"""What is called, by every peer in the same way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+__all__ = ["add_one", "get_user"]
+
+
+def add_one(number: int) -> int:
+    """Do next to nothing."""
+    return number + 1
+
+
+def get_user(pk: int) -> Any:
+    """Return a row as an instance of its model."""
+    return get_user_model().objects.get(pk=pk)
