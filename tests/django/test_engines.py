@@ -250,6 +250,7 @@ async def test_a_wrong_setting_is_reported(path: str, message: str) -> None:
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
+import asyncio
 from slacker import Slacker
 from slacker.django_backend.testing import InlineWorker
 from slacker.workers import DjangoThreadWorker
