@@ -498,7 +498,9 @@ def test_killed_hook_is_logged(ordeal: Ordeal) -> None:
         r"ERROR slacker\.adisp: A failure besides the one that is raised at the yield: TransportError: .+",
         r"ERROR tornado\.access: 503 GET /.+",
     ]
-    lines = ordeal.errors.splitlines()
+    # From 3.13 on Python also tells of SQLite connections that end with the processes of a server that was killed.
+    unclosed = re.compile(r".*Exception ignored .*|.*ResourceWarning: unclosed database.*")
+    lines = [line for line in ordeal.errors.splitlines() if not unclosed.fullmatch(line)]
     counts = [sum(re.fullmatch(r"\S+ \S+ " + form, line) is not None for line in lines) for form in forms]
 
     assert counts[0] == 2
