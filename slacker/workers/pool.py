@@ -1,12 +1,13 @@
 """A lean pool of threads: what `ThreadWorker` is made of.
 
     loop's thread                              pool's threads
-    submit: job ----> [ jobs ] ---- gate ----> take a job, run it
+    submit: job ----> [ jobs ] ---- gates ---> take a job, run it
     Future <--------- [ inbox of the loop ] <- its outcome
 
 Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
 (`Pool._called`). It calls the next one if it leaves jobs behind, and a thread that finishes a job takes another
-without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them.
+without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them. Of those that are idle
+the one that was busy last is called: it is the quickest to wake, and the others, if they are never needed, end.
 `concurrent.futures` wakes a thread for each call and the loop for each result, and links two futures between.
 """
 
@@ -54,6 +55,21 @@ class Job:
 
 
 @final
+class _Thread(threading.Thread):
+    """A thread of a pool. When it is idle it waits at its gate."""
+
+    def __init__(self, work: Callable[[_Thread], None], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self.on_its_way = True
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def run(self) -> None:
+        self._work(self)
+
+
+@final
 class Pool:
     """Bounded threads, started on demand, and the jobs they feed from.
 
@@ -86,12 +102,10 @@ class Pool:
     def reset(self) -> None:
         """Begin afresh, as in a forked child: threads do not survive a fork, and locks may be held by lost ones."""
         self._mutex = threading.RLock()
-        self._gate = threading.Lock()  # released once for each thread that is called; otherwise held
-        self._gate.acquire()
         self._jobs: deque[Job] = deque()
-        self._running: dict[threading.Thread, Job] = {}
-        self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._running: dict[_Thread, Job] = {}
+        self._threads: set[_Thread] = set()
+        self._idle: list[_Thread] = []
         self._called = False
         self._started = 0
         self._last_inbox: Inbox | None = None
@@ -196,7 +210,7 @@ class Pool:
             return
         self._called = True  # first of all, for whoever reenters
         if self._idle:
-            self._gate.release()
+            self._idle.pop().gate.release()
         elif self._jobs and len(self._threads) < self.max_workers:
             self._start_a_thread()
         else:
@@ -204,7 +218,7 @@ class Pool:
 
     def _start_a_thread(self) -> None:
         self._started += 1
-        thread = threading.Thread(target=self._work, name=f"{self.name}-{self._started}", daemon=True)
+        thread = _Thread(self._work, f"{self.name}-{self._started}")
         self._threads.add(thread)
         try:
             contextvars.Context().run(thread.start)  # or it keeps the first caller's, where threads inherit one
@@ -223,7 +237,7 @@ class Pool:
             if not job.future.cancelled():
                 job.inbox.deliver(job.future, job.chain, Error(error_for(job.chain.outline()), 0))
 
-    def _take(self, thread: threading.Thread) -> Job | None:
+    def _take(self, thread: _Thread) -> Job | None:
         jobs = self._jobs
         while jobs:
             job = jobs.popleft()
@@ -236,38 +250,42 @@ class Pool:
 
     # --- the threads ------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        thread = threading.current_thread()
-        arrived = True  # a new thread, like one that came through the gate, was called
+    def _work(self, thread: _Thread) -> None:
+        job: Job | None = None
         try:
             while True:
                 with self._mutex:
-                    if arrived:
-                        self._called = arrived = False
-                    job = self._take(thread)
-                    if job is None:
+                    self._arrive(thread)
+                    last, job = job, self._take(thread)
+                    waits = job is None and last is None
+                    if waits:
                         if self.closed:
                             return
-                        self._idle += 1
-                if job is None:
-                    if not self._wait_for_call():
-                        return
-                    arrived = True
-                else:
+                        self._idle.append(thread)
+                del last  # frees what the last call left, which may take any time: before the thread waits
+                if job is not None:
                     self._run(thread, job)
-                    del job  # an idle thread must not keep the last call's arguments and Future
+                elif waits and not self._wait_for_call(thread):
+                    return
         finally:
             self._leave(thread)
 
-    def _wait_for_call(self) -> bool:
-        called = self._gate.acquire(timeout=IDLE_SECONDS)
-        with self._mutex:
-            if not called and self._called:
-                called = self._gate.acquire(blocking=False)
-            self._idle -= 1
-        return called
+    def _arrive(self, thread: _Thread) -> None:
+        if thread.on_its_way:
+            thread.on_its_way = self._called = False
 
-    def _run(self, thread: threading.Thread, job: Job) -> None:
+    def _wait_for_call(self, thread: _Thread) -> bool:
+        called = thread.gate.acquire(timeout=IDLE_SECONDS)
+        if not called:
+            with self._mutex:
+                if thread in self._idle:
+                    self._idle.remove(thread)
+                    return False
+            thread.gate.acquire()  # called at the last moment
+        thread.on_its_way = True
+        return True
+
+    def _run(self, thread: _Thread, job: Job) -> None:
         begun = time.perf_counter()
         try:
             outcome = job.context.run(job.replay, job.chain)
@@ -277,16 +295,20 @@ class Pool:
             if logger.isEnabledFor(logging.DEBUG):
                 log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
         finally:  # whatever a handler of the log may raise
-            del self._running[thread]  # atomic, so without the mutex; before the result, which may bring the next call
+            with self._mutex:
+                del self._running[thread]  # before the result, which may bring the next call
+                if not self._called:  # for that, no other thread is needed
+                    thread.on_its_way = self._called = True
             job.inbox.deliver(job.future, job.chain, outcome)
             del job, outcome  # a failure's traceback leads to this frame: it would hold itself, and the Future too
 
-    def _leave(self, thread: threading.Thread) -> None:
+    def _leave(self, thread: _Thread) -> None:
         try:
             self._on_thread_exit()
         except BaseException:
             logger.exception("%s: what a thread does as its last act failed", self.name)
         with self._mutex:
+            self._arrive(thread)
             self._threads.discard(thread)
             # Until now this thread was counted: a call that came after it had given up waiting started no other.
             # And of a closed pool each thread wakes the next, until none is left.
