@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slacker import wire
+from slacker.wire.requests import MAX_STEPS
 from slacker.chain import Attr, Call, Chain, Item
 from slacker.errors import ProtocolError, Refused
 from slacker.hook import MemoryNonces
@@ -35,7 +36,7 @@ def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
 
 
 PAIR = Pair(perform=perform, nonces=MemoryNonces(capacity=10**9, now=Clock()))
-LONG = Chain(list, (Attr("x"),) * wire.MAX_STEPS)
+LONG = Chain(list, (Attr("x"),) * MAX_STEPS)
 CHAINS = [ADD, Chain(list, (Call(("text",), {"key": None}), Attr("index"), Call((), {}), Item(slice(1, 2))))]
 
 

@@ -20,7 +20,9 @@ from .errors import (
     TransportError,
     WorkerClosed,
 )
-from .proxy import Slacker, attr, chain_of, options, run
+from .functions import attr, batch, options, run
+from .proxy import Slacker
+from .recipe import chain_of
 from .workers.base import Worker
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "WorkerClosed",
     "adisp",
     "attr",
+    "batch",
     "chain_of",
     "options",
     "run",

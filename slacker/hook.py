@@ -180,7 +180,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def _reply(sealer: ReplySealer, frames: Iterator[wire.Frame]) -> Reply:
     first = next(frames)
-    sealed = sealer.seal(first.kind, first.chain, first.payload)
+    sealed = sealer.seal(*first)
     headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
     if first.kind & wire.Kind.LAST:
         headers.append(("Content-Length", str(len(sealed))))
@@ -191,7 +191,7 @@ def _reply(sealer: ReplySealer, frames: Iterator[wire.Frame]) -> Reply:
 def _in_turn(sealer: ReplySealer, sealed: bytes, frames: Iterator[wire.Frame]) -> Iterator[bytes]:
     yield sealed
     for frame in frames:
-        yield sealer.seal(frame.kind, frame.chain, frame.payload)
+        yield sealer.seal(*frame)
 
 
 def _refuse(sealer: ReplySealer, reason: str, message: str, **details: object) -> Reply:

@@ -28,7 +28,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slacker import Slacker, chain_of
-from slacker.chain import Attr, Call, Chain, Item, Replay, Step, find_unfinished
+from slacker.chain import Attr, Call, Chain, Item, Replay, Step
+from slacker.nesting import find, parts_of, rebuilt
 
 
 @dataclass

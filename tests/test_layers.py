@@ -32,7 +32,10 @@ LAYERS = {
     "chain": Layer("errors"),
     "outcome": Layer("chain errors"),
     # Bytes. One module pickles, another signs and has never heard of pickle; the hook has heard of no framework.
-    "wire": Layer("chain errors outcome", "pickle"),
+    "wire.pickling": Layer("", "pickle"),
+    "wire.requests": Layer("chain errors outcome wire.pickling"),
+    "wire.replies": Layer("errors outcome wire.pickling wire.requests"),
+    "wire": Layer("chain errors outcome wire.replies wire.requests"),
     "signing": Layer("errors"),
     "hook": Layer("errors signing wire"),
     "wsgi": Layer("hook", "_typeshed"),

@@ -17,7 +17,8 @@ import pytest
 
 from slacker.chain import Attr, Call, Chain, Item, Replay
 from slacker.errors import RemoteError, SlackerError
-from slacker.outcome import Error, Outcome, Value, capture, type_name
+from slacker.chain import capture
+from slacker.outcome import Error, Outcome, Value, type_name
 
 
 class Abort(BaseException):

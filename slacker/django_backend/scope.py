@@ -21,8 +21,8 @@ from django.core.exceptions import AppRegistryNotReady
 from django.db import connections, transaction
 from django.utils import timezone, translation
 
-from ..chain import Chain, Replay
-from ..outcome import Outcome, capture
+from ..chain import Chain, Replay, capture
+from ..outcome import Outcome
 from .results import settle, unread
 
 __all__ = ["Caller", "close_connections", "perform", "require_setup"]

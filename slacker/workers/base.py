@@ -69,6 +69,12 @@ class Worker(abc.ABC):
         """
         self._closed = True
 
+    def check_atomic(self, alias: str) -> None:
+        """Raise ValueError unless this worker can run a chain in one transaction of that database."""
+        raise ValueError(
+            f"atomic={alias!r} needs a worker that replays in Django, such as DjangoThreadWorker(); {self!r} has none"
+        )
+
     def check_open(self) -> None:
         """Raise `WorkerClosed` if the worker was closed."""
         if self._closed:

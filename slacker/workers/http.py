@@ -332,7 +332,7 @@ class HttpWorker(Worker):
         if answer.status != 200 or answer.content_type.partition(";")[0] != CONTENT_TYPE:
             raise self._not_ours(endpoint, answer)
         frames = ReplyOpener(key, signature, len(answer.body)).feed(answer.body)
-        answers = wire.Answers(1)
+        answers = wire.Answers(1)  # TODO
         for frame in frames:
             answers.take(*frame)
             break

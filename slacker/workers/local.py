@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import wire
-from ..chain import Chain
+from ..chain import Chain, capture
 from ..errors import Refused
-from ..outcome import Error, Outcome, capture
+from ..outcome import Error, Outcome
 from .base import Worker, log_call
 from .pool import Pool
 
@@ -56,9 +56,9 @@ def _capture_pickled(chain: Chain) -> Outcome:
         envelope = wire.encode_request([chain])
     except Refused as refused:
         return Error(refused, 0)
-    answers = wire.Answers(1)
+    answers = wire.Answers([chain])
     for frame in wire.serve(envelope):
-        answers.take(frame.kind, frame.chain, frame.payload)
+        answers.take(*frame)
     return answers.outcomes()[0]
 
 

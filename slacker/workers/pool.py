@@ -6,8 +6,8 @@
 
 Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
 (`Pool._called`). It calls the next one if it leaves jobs behind, and a thread that finishes a job takes another
-without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them. Of those that are idle
-the one that was busy last is called: it is the quickest to wake, and the others, if they are never needed, end.
+without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them. Of those that are
+idle the one that was busy last is called: it is the quickest to wake, and the others, if they are never needed, end.
 `concurrent.futures` wakes a thread for each call and the loop for each result, and links two futures between.
 """
 
@@ -39,7 +39,7 @@ IDLE_SECONDS = 60.0
 
 LOOK_OUT_SECONDS = 50e-6
 """How long a thread that has finished a call looks out for another before it waits: calls one after another then cost
-it no sleep, and a fifth less time. A longer look brings no more; a thread that waits long anyway loses nothing by it."""
+it no sleep, and a fifth less time. A longer look brings no more."""
 
 _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 """Gives up the GIL, and the processor if anybody wants it."""

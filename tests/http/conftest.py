@@ -27,10 +27,10 @@ from slacker import (
     SlackerError,
     TransportError,
     WorkerClosed,
-    wire,
 )
 from slacker.chain import Chain
-from slacker.signing import ReplyOpener, Signature
+from slacker.signing import OpenedFrame, ReplyOpener, Signature
+from slacker.wire import pickling
 from slacker.workers.http import HttpWorker
 
 from . import servers
@@ -216,7 +216,7 @@ def _spy(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[], list[bytes]], li
     opened: list[bytes] = []
     strange: list[bytes] = []
     signatures: list[str] = []
-    dumps, loads, feed, show = wire._dumps, wire._loads, ReplyOpener.feed, Signature.__str__
+    dumps, loads, feed, show = pickling.dumps, pickling.loads, ReplyOpener.feed, Signature.__str__
 
     def spying_dumps(value: Any) -> bytes:
         data = dumps(value)
@@ -229,17 +229,17 @@ def _spy(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[], list[bytes]], li
             strange.append(raw)
         return loads(data)
 
-    def spying_feed(self: ReplyOpener, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def spying_feed(self: ReplyOpener, data: bytes) -> Iterator[OpenedFrame]:
         for kind, chain, payload in feed(self, data):
-            opened.append(payload)
+            opened.append(bytes(payload))
             yield kind, chain, payload
 
     def spying_str(self: Signature) -> str:
         signatures.append(self.mac.hex())
         return show(self)
 
-    monkeypatch.setattr(wire, "_dumps", spying_dumps)
-    monkeypatch.setattr(wire, "_loads", spying_loads)
+    monkeypatch.setattr(pickling, "dumps", spying_dumps)
+    monkeypatch.setattr(pickling, "loads", spying_loads)
     monkeypatch.setattr(ReplyOpener, "feed", spying_feed)
     monkeypatch.setattr(Signature, "__str__", spying_str)
     return (lambda: strange), signatures

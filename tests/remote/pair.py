@@ -23,6 +23,7 @@ from slacker.errors import Refused
 from slacker.hook import CONTENT_TYPE, Config, Hook, NonceStore, Reply, Request
 from slacker.outcome import Outcome
 from slacker.signing import Keyring, ReplyOpener, Signature
+from slacker.wire import pickling
 
 if TYPE_CHECKING:
     import pytest
@@ -43,13 +44,13 @@ ADD = Chain(operator.add, (Call((2, 3), {}),))
 def spy_on_loads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list that gets, from now on, whatever is unpickled."""
     seen: list[bytes] = []
-    loads = wire._loads
+    loads = pickling.loads
 
     def spying_loads(pickled: bytes | memoryview) -> Any:
         seen.append(bytes(pickled))
         return loads(pickled)
 
-    monkeypatch.setattr(wire, "_loads", spying_loads)
+    monkeypatch.setattr(pickling, "loads", spying_loads)
     return seen
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import logging
@@ -617,9 +616,9 @@ def wrong_from(first: str) -> tuple[Pair, Request, Body, Sealed]:
     sealed = pair.seal(body=garbage, time=NOW - 2 * WINDOW if "clock" in faults else NOW)
     signature = sealed.signature
     if "length" in faults:
-        signature = dataclasses.replace(signature, length=2000)
+        signature = signature._replace(length=2000)
     if "signature" in faults:
-        signature = dataclasses.replace(signature, mac=bytes(32))
+        signature = signature._replace(mac=bytes(32))
     body = Body(b"" if "body" in faults else garbage)
     changes: dict[str, Any] = {"header": str(signature), "content_length": str(signature.length), "read": body.read}
     if "method" in faults:
@@ -670,7 +669,7 @@ UNSIGNED = {
     "no length": {"content_length": ""},
     "unknown key": {"header": str(Signature.make(Keyring("x" * 32).signing, AUDIENCE, NOW, b""))},
     "wrong signature": {
-        "header": str(dataclasses.replace(Signature.make(Keyring(SECRET).signing, AUDIENCE, NOW, b""), mac=bytes(32))),
+        "header": str(Signature.make(Keyring(SECRET).signing, AUDIENCE, NOW, b"")._replace(mac=bytes(32))),
         "content_length": "0",
     },
     "another audience": {

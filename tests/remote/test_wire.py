@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import collections
-import dataclasses
 import datetime as dt
 import decimal
 import functools
@@ -31,7 +30,19 @@ from slacker import wire
 from slacker.chain import Attr, Call, Chain, Item, Step
 from slacker.errors import ProtocolError, Refused, RemoteError, SlackerError
 from slacker.outcome import Error, Outcome, Value
-from slacker.wire import Answers, Frame, Kind, RemoteTraceback, encode_outcome, encode_request, read_head, serve
+from slacker.wire import (
+    Answers,
+    Frame,
+    Kind,
+    RemoteTraceback,
+    encode_outcome,
+    encode_request,
+    pickling,
+    read_head,
+    serve,
+)
+from slacker.wire.replies import CHUNK_BYTES, MAX_TEXT
+from slacker.wire.requests import PYTHON
 from slacker.workers import DummyWorker
 
 from .pair import ADD, spy_on_loads
@@ -140,7 +151,7 @@ def envelope(head: Any, arguments: Any = None) -> bytes:
 
 
 def request(*chains: Any, arguments: Any = None, **options: Any) -> bytes:
-    return envelope([1, wire.PYTHON, options, list(chains)], arguments)
+    return envelope([1, PYTHON, options, list(chains)], arguments)
 
 
 def refused(body: bytes, perform: Any = None) -> Refused:
@@ -217,7 +228,7 @@ def dangers(source: str) -> Iterator[str]:
 def test_one_place_unpickles() -> None:
     """In all of the package there is one ``pickle.loads``, and nothing else that could make code of bytes."""
     found = {str(path.relative_to(PACKAGE)): list(dangers(path.read_text())) for path in PACKAGE.rglob("*.py")}
-    assert {name: what for name, what in found.items() if what} == {"wire.py": ["pickle.loads"]}
+    assert {name: what for name, what in found.items() if what} == {"wire/pickling.py": ["pickle.loads"]}
 
 
 @pytest.mark.parametrize(
@@ -352,7 +363,7 @@ def test_objects_are_not_asked(chain: Chain) -> None:
 def test_head() -> None:
     """The head is plain data: version, release, options and the chains with numbers for their arguments."""
     chain = Chain(Shelf, (call(1), Attr("first"), call(), Item(0)))
-    head = [1, wire.PYTHON, {}, [[[__name__, "Shelf"], 0, "first", -1, [1]]]]
+    head = [1, PYTHON, {}, [[[__name__, "Shelf"], 0, "first", -1, [1]]]]
     assert head_of(chain) == head
 
 
@@ -671,7 +682,7 @@ def test_cannot_be_read_here(body: bytes) -> None:
 def test_another_python() -> None:
     """If the request cannot be read, and another Python made it, the refusal says so."""
     refusal = refused(envelope([1, "9.9.9" * 100, {}, [[ROOT, 0]]]))
-    assert f"(Python {wire.PYTHON}; it was made by 9.9.99.9.99.9.99.9.9)" in str(refusal)
+    assert f"(Python {PYTHON}; it was made by 9.9.99.9.99.9.99.9.9)" in str(refusal)
 
 
 def test_names_are_checked_for_all_first(loaded: list[bytes]) -> None:
@@ -683,7 +694,7 @@ def test_names_are_checked_for_all_first(loaded: list[bytes]) -> None:
 def test_long_reasons_are_cut() -> None:
     """A refusal is short, whatever it is about."""
     body = request([ROOT, 0], arguments=[RaisesInLoading(ValueError("x" * 1_000_000))])
-    assert len(str(refused(body))) == wire.MAX_TEXT
+    assert len(str(refused(body))) == MAX_TEXT
 
 
 # --- the far side ----------------------------------------------------------------------------------------------------
@@ -882,8 +893,8 @@ def test_frames_of_a_mebibyte(kind: str, sizes: Iterable[int]) -> None:
     value = dict(enumerate(items)) if kind == "dict" else KINDS[kind](items)
     frames = frames_of(Value(value))
     lengths = [len(frame.payload) for frame in frames]
-    assert max(lengths) <= wire.CHUNK_BYTES
-    assert len(frames) < 2 * sum(lengths) / wire.CHUNK_BYTES + 1
+    assert max(lengths) <= CHUNK_BYTES
+    assert len(frames) < 2 * sum(lengths) / CHUNK_BYTES + 1
     assert gathered(frames) == [Value(value)]
 
 
@@ -893,7 +904,7 @@ def test_one_large_item(place: int) -> None:
     value: list[Any] = list(range(1000))
     value[place] = bytes(3 << 20)
     frames = frames_of(Value(value))
-    assert sum(len(frame.payload) > wire.CHUNK_BYTES for frame in frames) == 1
+    assert sum(len(frame.payload) > CHUNK_BYTES for frame in frames) == 1
     assert len(frames) < 30
     assert gathered(frames) == [Value(value)]
 
@@ -916,14 +927,14 @@ def test_what_is_shared_is_not_multiplied(groups: int) -> None:
 def test_a_large_one_is_pickled_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a long list of large items costs to pickle is little more than what it has."""
     pickled: list[int] = []
-    dumps = wire._dumps
+    dumps = pickling.dumps
 
     def counting_dumps(value: Any) -> bytes:
         data = dumps(value)
         pickled.append(len(data))
         return data
 
-    monkeypatch.setattr(wire, "_dumps", counting_dumps)
+    monkeypatch.setattr(pickling, "dumps", counting_dumps)
     frames = frames_of(Value([os.urandom(8_000) for _ in range(5_000)]))
     assert sum(pickled) < 1.4 * sum(len(frame.payload) for frame in frames)
 
@@ -1252,7 +1263,7 @@ def test_large_message() -> None:
     """A message of ten megabytes is cut: it is to be read."""
     error = carried_error(ValueError("x" * 10_000_000))
     assert isinstance(error, RemoteError)
-    assert (error.type_name, error.message) == ("ValueError", "x" * wire.MAX_TEXT)
+    assert (error.type_name, error.message) == ("ValueError", "x" * MAX_TEXT)
 
 
 def test_frames_of_errors_are_bounded() -> None:
@@ -1268,7 +1279,7 @@ def test_long_traceback() -> None:
     for _ in range(200):
         inner.__cause__ = inner = KeyError("before")
     shown = str(carried_error(error).__cause__)
-    assert (len(shown), shown[-20:]) == (wire.MAX_TEXT + 2, "ValueError: at last\n")
+    assert (len(shown), shown[-20:]) == (MAX_TEXT + 2, "ValueError: at last\n")
 
 
 @pytest.mark.parametrize("become", [ValueError, dict, echo], ids=lambda value: value.__name__)
@@ -1518,8 +1529,3 @@ async def test_dummy_worker_copies() -> None:
     result = await DummyWorker(pickled=True).run(Chain(echo, (call(value),)))
     assert result == value
     assert result is not value
-
-
-def test_dataclasses_are_what_they_were() -> None:
-    """Frames are plain values: equal if their parts are."""
-    assert Frame(1, 0, b"") == dataclasses.replace(Frame(2, 0, b""), kind=1)
