@@ -197,12 +197,13 @@ class Replay:
             used as it is.
     """
 
-    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish")
+    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures")
 
     def __init__(self, chain: Chain, base: Any = None, finish: Callable[[Any], Any] | None = None) -> None:
         self.chain = chain
         self.base = base
         self.finish = finish
+        self.has_failures = False  # of items whose exceptions are part of the result
         self._at, self._step = chain, 0  # which step of which chain is being taken
         self._results: dict[int, Value | Error] = {}  # of nested chains, by their id()
 
@@ -258,6 +259,7 @@ class Replay:
             except BaseException as error:
                 if not chain.root.return_exceptions or is_users_interrupt(error):
                     raise
+                self.has_failures = True
                 outcomes.append(self.failed(error))
         try:
             return outcomes

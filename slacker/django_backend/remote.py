@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import time
 import zoneinfo
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,6 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from .. import wire
 from ..chain import Chain
 from ..errors import Refused
 from ..hook import Hook
@@ -17,7 +20,7 @@ from ..outcome import Error, Outcome
 from . import conf
 from .scope import Caller, perform
 
-__all__ = ["caller_options", "hook"]
+__all__ = ["caller_options", "hook", "perform_as_asked"]
 
 
 def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
@@ -27,16 +30,29 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
         unreachable: tells, for each request, whether no network can reach the hook.
         own_thread: see `slacker.django_backend.scope.perform`.
     """
-    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(_perform, own_thread))
+    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(perform_as_asked, own_thread))
 
 
-def caller_options() -> dict[str, Any]:
-    """Return what goes along with a request: language, time zone, and the Django release on this side."""
+def caller_options(**others: Any) -> str:
+    """Return what goes along with a request, encoded: language, time zone, this side's Django release, `others`."""
     caller = Caller.current()
-    return {"django": conf.django_release(), "language": caller.language, "zone": _zone_name(caller.timezone)}
+    return _encoded(caller.language, caller.timezone, **others)
 
 
-def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+@functools.lru_cache(maxsize=256)
+def _encoded(language: str | None, zone: dt.tzinfo, **others: Any) -> str:
+    own = {"django": conf.django_release(), "language": language, "zone": _zone_name(zone)}
+    return wire.encode_options({**own, **others})
+
+
+def perform_as_asked(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    """Replay `chain` with what its caller sent along; for `slacker.wire.serve`.
+
+    Args:
+        own_thread: see `slacker.django_backend.scope.perform`.
+        chain: what to replay.
+        options: those of the request and the call.
+    """
     here, there = conf.django_release(), options.get("django")
     if there is not None and there != here:
         message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."
@@ -44,7 +60,11 @@ def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outc
     local = Caller.current()  # for what does not come along, from an HttpWorker that is not Django's
     language = options.get("language", local.language)
     zone = _zone(options["zone"]) if "zone" in options else local.timezone
-    return perform(chain, Caller(language, zone), own_thread=own_thread)
+    return perform(chain, Caller(language, zone), own_thread=own_thread, deadline=_deadline(options.get("deadline")))
+
+
+def _deadline(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else time.monotonic() + milliseconds / 1000 - time.time()
 
 
 def _zone_name(zone: dt.tzinfo) -> str | float:

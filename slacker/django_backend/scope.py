@@ -18,12 +18,14 @@ from typing import Any, Self, final
 
 from django.apps import apps
 from django.core.exceptions import AppRegistryNotReady
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone, translation
 
 from ..chain import Chain, Replay, capture
+from ..errors import DeadlineExceeded
 from ..outcome import Outcome
 from .results import settle, unread
+from .transactions import enter_transactions, is_cancelled_statement
 
 __all__ = ["Caller", "close_connections", "perform", "require_setup"]
 
@@ -52,7 +54,7 @@ def require_setup() -> None:
         raise AppRegistryNotReady("Django's apps aren't loaded yet: call django.setup() first, before any recipe runs.")
 
 
-def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
+def perform(chain: Chain, caller: Caller, *, own_thread: bool, deadline: float | None = None) -> Outcome:
     """Replay `chain` as Django work and return what happened; raise nothing.
 
     Args:
@@ -60,32 +62,41 @@ def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
         caller: from where it was called.
         own_thread: the thread and its database connections are slacker's, to look after and to keep between chains.
             False leaves connections alone, as inside somebody's test case.
+        deadline: by `time.monotonic`, when nobody waits for the result any more. With the setting
+            SLACKER_STATEMENT_TIMEOUT no statement on PostgreSQL runs on for longer.
     """
-    return capture(chain, partial(_replay, caller, own_thread))
+    return capture(chain, partial(_replay, caller, own_thread, deadline))
 
 
-def _replay(caller: Caller, own_thread: bool, replay: Replay) -> Any:
+def _replay(caller: Caller, own_thread: bool, deadline: float | None, replay: Replay) -> Any:
     # No @contextmanager for this: its generator assigns to the exception that passes, which not every class allows.
     if own_thread:
         _prepare_connections()
     try:
         with ExitStack() as stack:
-            _enter(stack, caller)
+            _enter_caller(stack, caller)
+            enter_transactions(stack, replay.chain.options.atomic, deadline)
             replay.base = unread(replay.chain.root)
-            return settle(replay.run())
+            replay.finish = settle
+            result = settle(replay.run())
+            if replay.chain.options.atomic is not None and replay.has_failures:
+                transaction.set_rollback(True, using=replay.chain.options.atomic)
+            return result
+    except OperationalError as error:
+        if deadline is not None and is_cancelled_statement(error):
+            message = "the database ended the statement at the deadline of its call"
+            raise DeadlineExceeded(message, executed=True) from error
+        raise
     finally:
         if own_thread:
             _tidy_connections()
 
 
-def _enter(stack: ExitStack, caller: Caller) -> None:
+def _enter_caller(stack: ExitStack, caller: Caller) -> None:
     if translation.get_language() != caller.language:
         stack.enter_context(translation.override(caller.language))
     if timezone.get_current_timezone() != caller.timezone:
         stack.enter_context(timezone.override(caller.timezone))
-    for alias, configured in connections.settings.items():
-        if configured["ATOMIC_REQUESTS"]:
-            stack.enter_context(transaction.atomic(using=alias))
 
 
 def close_connections() -> None:

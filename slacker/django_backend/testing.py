@@ -25,11 +25,13 @@ from django.test import override_settings
 
 from ..chain import Chain
 from ..outcome import Outcome
-from ..workers.base import Worker, log_call
+from ..workers.base import Worker, deadline_of, log_call
 from ..workers.local import hidden_loop
 from ..wsgi import application
+from . import expressions as _expressions  # noqa: F401 (registers them)
 from .remote import hook
 from .scope import Caller, perform, require_setup
+from .transactions import check_alias
 
 __all__ = ["InlineWorker", "hook_server"]
 
@@ -48,7 +50,7 @@ class InlineWorker(Worker):
         self.check_open()
         require_setup()
         begun = time.perf_counter()
-        work = partial(_run_in_copied_context, partial(perform, chain, Caller.current(), own_thread=False))
+        work = partial(_run_in_copied_context, self._replayer(chain))
         if asyncio.get_running_loop() in AsyncToSync.loop_thread_executors:  # in a thread that async_to_sync began
             outcome = await sync_to_async(work, thread_sensitive=True)()
         else:
@@ -56,6 +58,12 @@ class InlineWorker(Worker):
                 outcome = work()
         log_call(chain, outcome, 0.0, time.perf_counter() - begun)
         return outcome.unwrap(chain)
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
+
+    def _replayer(self, chain: Chain) -> Callable[[], Outcome]:
+        return partial(perform, chain, Caller.current(), own_thread=False, deadline=deadline_of(chain))
 
     def __repr__(self) -> str:
         return "InlineWorker()"

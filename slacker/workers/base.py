@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from ..chain import Chain
 from ..errors import WorkerClosed
 from ..outcome import Error, Outcome, type_name
 
-__all__ = ["Worker", "log_call", "logger", "running_loop"]
+__all__ = ["Worker", "check_count", "deadline_of", "log_call", "logger", "running_loop"]
 
 logger = logging.getLogger("slacker")
 
@@ -106,3 +107,17 @@ def log_call(chain: Chain, outcome: Outcome, waited: float, ran: float) -> None:
         return
     ended = type_name(outcome.exception) if isinstance(outcome, Error) else "ok"
     logger.debug("%s: %s, waited %.6f s, ran %.6f s", chain.outline(), ended, waited, ran)
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Raise TypeError or ValueError unless `value` is a whole number and at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def deadline_of(chain: Chain) -> float | None:
+    """Return when, by `time.monotonic`, the time of a call that begins now is over; None if it has no limit."""
+    timeout = chain.options.timeout
+    return None if timeout is None else time.monotonic() + timeout

@@ -21,12 +21,14 @@ from django.utils.module_loading import import_string
 
 from ..chain import Chain
 from ..django_backend import conf
+from ..django_backend import expressions as _expressions  # noqa: F401 (registers them)
 from ..django_backend.remote import caller_options
 from ..django_backend.scope import Caller, close_connections, perform, require_setup
+from ..django_backend.transactions import check_alias
 from ..outcome import Outcome
 from ..signing import Keyring
-from .base import Worker
-from .http import MAX_REPLY, Endpoint, HttpWorker, Transport, checked_url
+from .base import Worker, deadline_of
+from .http import Endpoint, HttpWorker, Transport, checked_url
 from .local import ThreadWorker
 
 __all__ = ["DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker"]
@@ -101,6 +103,9 @@ class _Shareable(Worker):
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
         return self._engine().submit(chain)
 
+    def check_atomic(self, alias: str) -> None:
+        self._engine().check_atomic(alias)
+
     async def aclose(self, timeout: float = 10.0) -> None:
         """Close the worker; the shared engine for all, and the next call starts another."""
         if self._own is not None:
@@ -133,8 +138,11 @@ class _Threads(ThreadWorker):
 
     on_thread_exit = staticmethod(close_connections)
 
-    def replayer(self) -> Callable[[Chain], Outcome]:
-        return partial(perform, caller=Caller.current(), own_thread=True)
+    def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
+        return partial(perform, caller=Caller.current(), own_thread=True, deadline=deadline_of(chain))
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
 
 
 class DjangoThreadWorker(_Shareable):
@@ -183,13 +191,10 @@ class _Http(HttpWorker):
         *,
         url: str | None = None,
         key: bytes | str | Iterable[bytes | str] | None = None,
-        max_connections: int = 8,
-        max_queue: int | None = 1000,
         timeout: float | None = None,
-        max_reply: int = MAX_REPLY,
         audience: str | None = None,
-        transport: Transport | None = None,
         host: str | None = None,
+        **limits: Any,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
@@ -199,9 +204,16 @@ class _Http(HttpWorker):
         self._audience = audience
         self._host = host
         self._path: str | None = None
-        self._set_up(max_connections, max_queue, max_reply, transport)
+        self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
+        self._set_up(**limits)
 
     async def endpoint(self) -> Endpoint:
+        settings_in_force = conf.in_force()
+        if self._made is None or self._made[0] != settings_in_force:
+            self._made = settings_in_force, await self._make_endpoint()
+        return self._made[1]
+
+    async def _make_endpoint(self) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
@@ -217,8 +229,11 @@ class _Http(HttpWorker):
             conf.max_request(),
         )
 
-    def options(self) -> dict[str, Any]:
-        return caller_options()
+    def options(self) -> str:
+        return caller_options(max_reply=self._max_reply)
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
 
     def hint(self, status: int) -> str:
         return {
@@ -266,7 +281,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
         timeout: seconds for the whole call; by default SLACKER_TIMEOUT.
         audience: by default SLACKER_AUDIENCE, or the settings module and the names of the databases in force; in a
             test run it is said to be one.
-        max_connections, max_queue, max_reply, transport, host: as for `HttpWorker`.
+        max_connections, max_queue, max_batch, max_reply, transport, host: as for `HttpWorker`.
 
     Raises:
         AppRegistryNotReady: at the first call, when ``django.setup()`` was not called.
@@ -280,6 +295,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
         key: bytes | str | Iterable[bytes | str] | None = None,
         max_connections: int | None = None,
         max_queue: int | None = None,
+        max_batch: int | None = None,
         timeout: float | None = None,
         max_reply: int | None = None,
         audience: str | None = None,
@@ -291,6 +307,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
             key=key,
             max_connections=max_connections,
             max_queue=max_queue,
+            max_batch=max_batch,
             timeout=timeout,
             max_reply=max_reply,
             audience=audience,

@@ -15,7 +15,7 @@ from .. import wire
 from ..chain import Chain, capture
 from ..errors import Refused
 from ..outcome import Error, Outcome
-from .base import Worker, log_call
+from .base import Worker, check_count, log_call
 from .pool import Pool
 
 __all__ = ["DummyWorker", "ThreadWorker", "hidden_loop"]
@@ -88,14 +88,14 @@ class ThreadWorker(Worker):
     ) -> None:
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
-        _check_count("max_workers", max_workers, least=1)
+        check_count("max_workers", max_workers, least=1)
         if max_queue is not None:
-            _check_count("max_queue", max_queue, least=0)
+            check_count("max_queue", max_queue, least=0)
         self._pool = Pool(max_workers, max_queue, thread_name_prefix, self.on_thread_exit)
         weakref.finalize(self, self._pool.close).atexit = False  # at exit the pool looks after itself
 
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
-        return self._pool.submit(chain, self.replayer())
+        return self._pool.submit(chain, self.replayer(chain))
 
     async def run(self, chain: Chain) -> Any:
         return await self.submit(chain)
@@ -111,8 +111,8 @@ class ThreadWorker(Worker):
         self._pool.close()
         await self._pool.join(timeout)
 
-    def replayer(self) -> Callable[[Chain], Outcome]:
-        """For subclasses: return what a thread shall do with a chain. Called on the caller's side, for each call."""
+    def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
+        """For subclasses: return what a thread shall do with `chain`. Called on the caller's side, for each call."""
         return capture
 
     @staticmethod
@@ -134,10 +134,3 @@ def hidden_loop() -> Iterator[None]:
         yield
     finally:
         asyncio._set_running_loop(loop)
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

@@ -149,7 +149,7 @@ class Pair:
 
     def open(self, sealed: Sealed, reply: Reply | bytes, count: int = 1) -> list[Outcome]:
         """Return what came of the request's chains."""
-        answers = wire.Answers(count)
+        answers = wire.Answers([ADD] * count)
         for frame in self.frames(sealed, reply):
             answers.take(frame.kind, frame.chain, frame.payload)
         return answers.outcomes()
