@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import time
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,11 @@ from .. import wire
 from ..chain import Chain
 from ..errors import Refused
 from ..hook import Hook
-from ..outcome import Error, Outcome
+from ..outcome import Error, Outcome, Value
 from . import conf
-from .scope import Caller, perform
+from .scope import Caller, perform, perform_stream
 
-__all__ = ["caller_options", "hook", "perform_as_asked"]
+__all__ = ["caller_options", "far_side", "hook"]
 
 
 def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
@@ -30,7 +30,7 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
         unreachable: tells, for each request, whether no network can reach the hook.
         own_thread: see `slacker.django_backend.scope.perform`.
     """
-    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(perform_as_asked, own_thread))
+    return Hook(lambda: conf.hook_config(unreachable=unreachable()), far_side(own_thread=own_thread))
 
 
 def caller_options(**others: Any) -> str:
@@ -45,7 +45,7 @@ def _encoded(language: str | None, zone: dt.tzinfo, **others: Any) -> str:
     return wire.encode_options({**own, **others})
 
 
-def perform_as_asked(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
     """Replay `chain` with what its caller sent along; for `slacker.wire.serve`.
 
     Args:
@@ -53,14 +53,38 @@ def perform_as_asked(own_thread: bool, chain: Chain, options: Mapping[str, Any])
         chain: what to replay.
         options: those of the request and the call.
     """
+    if (refused := _refusal(options)) is not None:
+        return refused
+    deadline = _deadline(options.get("deadline"))
+    return perform(chain, _caller(options), own_thread=own_thread, deadline=deadline)
+
+
+def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
+    """As `_perform`, for streams."""
+    if (refused := _refusal(options)) is not None:
+        yield refused
+        return
+    deadline = _deadline(options.get("deadline"))
+    yield from perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
+
+
+def far_side(*, own_thread: bool) -> wire.FarSide:
+    """Return what Django does with the calls of a request; see `slacker.django_backend.scope.perform`."""
+    return wire.FarSide(partial(_perform, own_thread), partial(_stream, own_thread))
+
+
+def _refusal(options: Mapping[str, Any]) -> Error | None:
     here, there = conf.django_release(), options.get("django")
-    if there is not None and there != here:
-        message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."
-        return Error(Refused(message, reason="version"), 0)
+    if there in (None, here):
+        return None
+    message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."
+    return Error(Refused(message, reason="version"), 0)
+
+
+def _caller(options: Mapping[str, Any]) -> Caller:
     local = Caller.current()  # for what does not come along, from an HttpWorker that is not Django's
-    language = options.get("language", local.language)
     zone = _zone(options["zone"]) if "zone" in options else local.timezone
-    return perform(chain, Caller(language, zone), own_thread=own_thread, deadline=_deadline(options.get("deadline")))
+    return Caller(options.get("language", local.language), zone)
 
 
 def _deadline(milliseconds: int | None) -> float | None:

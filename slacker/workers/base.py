@@ -9,6 +9,7 @@ import abc
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
@@ -61,6 +62,19 @@ class Worker(abc.ABC):
         _running.add(task)
         task.add_done_callback(_running.discard)
         return task
+
+    def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        """Return an async generator over what `chain` gives, in lists of at most `chunk_size` items.
+
+        Closing it ends the work. Implement it as an ``async def`` with ``yield``; workers that cannot stream leave it.
+
+        Raises:
+            TypeError: at once, if this worker cannot stream.
+        """
+        raise TypeError(
+            f"{self!r} cannot stream {chain.outline()}; ThreadWorker, HttpWorker and Django's workers of threads and "
+            "of a server can. Await the recipe, or a slice of it, instead."
+        )
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Refuse further calls with `WorkerClosed` and release what the worker holds. May be called again.

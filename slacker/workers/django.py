@@ -11,7 +11,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,13 +23,14 @@ from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend import expressions as _expressions  # noqa: F401 (registers them)
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform, require_setup
+from ..django_backend.scope import Caller, close_connections, perform, perform_stream, require_setup
 from ..django_backend.transactions import check_alias
-from ..outcome import Outcome
+from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
 from .base import Worker, deadline_of
-from .http import Endpoint, HttpWorker, Transport, checked_url
+from .http import HttpWorker, Transport, checked_url
 from .local import ThreadWorker
+from .sender import Endpoint
 
 __all__ = ["DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker"]
 
@@ -103,6 +104,9 @@ class _Shareable(Worker):
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
         return self._engine().submit(chain)
 
+    def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        return self._engine().stream(chain, chunk_size)
+
     def check_atomic(self, alias: str) -> None:
         self._engine().check_atomic(alias)
 
@@ -140,6 +144,10 @@ class _Threads(ThreadWorker):
 
     def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
         return partial(perform, caller=Caller.current(), own_thread=True, deadline=deadline_of(chain))
+
+    def streamer(self, chunk_size: int) -> Callable[[Chain], Generator[Value | Error, None, None]]:
+        caller = Caller.current()
+        return lambda chain: perform_stream(chain, chunk_size, caller, own_thread=True, deadline=deadline_of(chain))
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)
@@ -207,20 +215,19 @@ class _Http(HttpWorker):
         self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
         self._set_up(**limits)
 
-    async def endpoint(self) -> Endpoint:
-        settings_in_force = conf.in_force()
-        if self._made is None or self._made[0] != settings_in_force:
-            self._made = settings_in_force, await self._make_endpoint()
-        return self._made[1]
+    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
+        in_force = conf.in_force()
+        made = self._made
+        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(in_force)
 
-    async def _make_endpoint(self) -> Endpoint:
+    async def _make_endpoint(self, in_force: object) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
             if self._path is None:
                 self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
             server = urllib.parse.urljoin(server, self._path)
-        return Endpoint(
+        made = Endpoint(
             server,
             self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
             conf.audience() if self._audience is None else self._audience,
@@ -228,6 +235,8 @@ class _Http(HttpWorker):
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
         )
+        self._made = in_force, made
+        return made
 
     def options(self) -> str:
         return caller_options(max_reply=self._max_reply)

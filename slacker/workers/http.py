@@ -1,9 +1,7 @@
 """`HttpWorker`: chains replayed by another server, through a signed hook.
 
-    run: encode -> wait in line for a connection -> sign -> POST -> verify and decode, a frame a turn of the loop
-
-What may be sent again is decided by one question: did a byte leave? `NotSent` says no, and the call is tried once
-more. Whatever else goes wrong after that has ``executed`` None, and is never sent again: the work may have run.
+run: encode -> wait in line for a connection -> sign -> POST -> verify and decode, a frame a turn of the loop
+`line`                           `sender`, over a `transport`
 """
 
 from __future__ import annotations
@@ -11,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 import time
 import urllib.parse
 import weakref
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
 
 import pyqwest
 
@@ -27,32 +24,17 @@ from .. import wire
 from ..chain import Chain
 from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
 from ..outcome import Error, Outcome
-from ..signing import Keyring, ReplyOpener, Signature
+from ..signing import Keyring
 from .base import Worker, check_count, log_call, logger
-from .line import LATE, Line, PendingCall, Reply, Stopped
-from .transport import Answer, Arriving, NotSent, PyqwestTransport, Transport, same_process
+from .line import LATE, Line, PendingCall, Stopped
+from .sender import MAX_REQUEST, Endpoint, Sender, now
+from .transport import Answer, NotSent, PyqwestTransport, Transport, same_process
 
 __all__ = ["Answer", "HttpWorker", "NotSent", "PyqwestTransport", "Transport"]
 
-CONTENT_TYPE = "application/x-tornado-slacker"
 MAX_BATCH = 4
-MAX_REQUEST = 16 << 20
 MAX_REPLY = 256 << 20
-HASH_IN_THREAD = 256 << 10
 LARGE_ARGUMENTS = 1 << 20
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where requests go and how they are signed."""
-
-    url: str
-    keyring: Keyring
-    audience: str = ""
-    host: str | None = None
-    timeout: float = 20.0
-    max_request: int = MAX_REQUEST
 
 
 class HttpWorker(Worker):
@@ -122,16 +104,18 @@ class HttpWorker(Worker):
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._max_reply = max_reply
-        self._transport = transport
+        self._sender = Sender(max_connections, transport, self.hint)
         self._home: int | None = None  # the process in which the first call was made
-        self._offset = 0  # milliseconds by which the other side's clock is ahead, as it told us
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = weakref.WeakKeyDictionary()
+        self._last_line: tuple[Callable[[], object], Line | None] = _no_loop, None  # found faster
 
     async def run(self, chain: Chain) -> Any:
-        begun = time.perf_counter()
+        begun = time.monotonic()
         outcome, sent = await self._ask(chain, begun)
+        if isinstance(outcome, Error):
+            outcome, sent = await self._ask_again_if_late(chain, begun, outcome, sent)
         if logger.isEnabledFor(logging.DEBUG):
-            ended = time.perf_counter()
+            ended = time.monotonic()
             log_call(chain, outcome, (sent or ended) - begun, ended - (sent or ended))
         try:
             return outcome.unwrap(chain)
@@ -153,13 +137,13 @@ class HttpWorker(Worker):
         for other, line in self._busy_lines():
             with contextlib.suppress(RuntimeError):  # closed meanwhile, and its calls with it
                 other.call_soon_threadsafe(line.stop)
-        if self._transport is not None and self._home in (None, os.getpid()):
-            await self._transport.aclose()
+        if self._home in (None, os.getpid()):
+            await self._sender.aclose()
 
     # --- for subclasses ---------------------------------------------------------------------------------------
 
-    async def endpoint(self) -> Endpoint:
-        """Return where the next request goes; asked for each call."""
+    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
+        """Return where the next request goes, or an awaitable of it if it has to be found out; asked for each call."""
         return self._endpoint
 
     def options(self) -> str:
@@ -179,38 +163,41 @@ class HttpWorker(Worker):
 
     async def _ask(self, chain: Chain, begun: float) -> tuple[Outcome, float | None]:
         """Return what happened to `chain`, and when it was sent."""
-        outcome, sent = await self._try(chain, begun)
-        if _is_late(outcome):
-            # It still waits, so the other side's clock must be ahead: what was said of the time there is right.
-            assert isinstance(outcome, Error)
-            self._offset = int(outcome.exception.details["time"]) - _now()  # type: ignore[attr-defined]  # a Refused
-            outcome, sent = await self._try(chain, begun)
-        if _is_late(outcome):
-            message = f"{chain.outline()}: its time had passed before the other side could begin; it did not run"
-            outcome = Error(DeadlineExceeded(message, executed=False), 0)
-        return outcome, sent
-
-    async def _try(self, chain: Chain, begun: float) -> tuple[Outcome, float | None]:
         call = None
         try:
-            endpoint = await self.endpoint()
+            endpoint = self.endpoint()
+            if not isinstance(endpoint, Endpoint):
+                endpoint = await endpoint
             self.check_open()
             if self._home != os.getpid():
                 self._home = same_process(repr(self), self._home)
-            seconds = (chain.options.timeout or endpoint.timeout) - (time.perf_counter() - begun)
+            deadline = begun + (chain.options.timeout or endpoint.timeout)
             options = self.options()
-            encoded = self._encode(chain, endpoint, options, seconds)
-            line = self._line_here(chain)
-            call = PendingCall(chain, encoded, (endpoint, options), seconds, begun)
-            return await line.run(call), call.sent
+            encoded = self._encode(chain, endpoint, options, deadline)
+            call = PendingCall(chain, encoded, (endpoint, options), deadline)
+            return await self._line_here(chain).run(call), call.sent
         except Stopped:
             assert call is not None
-            return Error(self._stopped(call, endpoint), 0), call.sent
+            return Error(self._stopped(call), 0), call.sent
         except SlackerError as error:
             return Error(error, 0), call and call.sent
 
-    def _encode(self, chain: Chain, endpoint: Endpoint, options: str, seconds: float) -> wire.EncodedCall:
-        encoded = wire.encode_call(chain, deadline=_now() + self._offset + int(seconds * 1000))
+    async def _ask_again_if_late(
+        self, chain: Chain, begun: float, outcome: Error, sent: float | None
+    ) -> tuple[Outcome, float | None]:
+        """If the other side would not begin, ask again by its clock: here the call still waits, so that is ahead."""
+        if (now_there := _time_there(outcome)) is None:
+            return outcome, sent
+        self._sender.offset = now_there - now()
+        again, sent = await self._ask(chain, begun)
+        if isinstance(again, Error) and _time_there(again) is not None:
+            message = f"{chain.outline()}: its time had passed before the other side could begin; it did not run"
+            again = Error(DeadlineExceeded(message, executed=False), 0)
+        return again, sent
+
+    def _encode(self, chain: Chain, endpoint: Endpoint, options: str, deadline: float) -> wire.EncodedCall:
+        left = int((deadline - time.monotonic()) * 1000)
+        encoded = wire.encode_call(chain, deadline=now() + self._sender.offset + left)
         if len(encoded.pickled) > LARGE_ARGUMENTS or len(encoded.pickled) > endpoint.max_request >> 1:
             size = len(wire.envelope([encoded], options))
             if size > endpoint.max_request:
@@ -226,11 +213,41 @@ class HttpWorker(Worker):
                 )
         return encoded
 
+    async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        self.check_open()
+        endpoint = self.endpoint()
+        if not isinstance(endpoint, Endpoint):
+            endpoint = await endpoint
+        if self._home != os.getpid():
+            self._home = same_process(repr(self), self._home)
+        options = self.options()
+        limit = chain.options.timeout or endpoint.timeout
+
+        def encode() -> wire.EncodedCall:
+            deadline = now() + self._sender.offset + int(limit * 1000)
+            return wire.encode_call(chain, deadline=deadline, stream=chunk_size)
+
+        line = self._line_here(chain)
+        call = PendingCall(chain, encode(), None, time.monotonic() + limit)
+        try:
+            await line.hold(call)
+        except Stopped:
+            raise self._stopped(call) from None
+        try:
+            async with aclosing(self._sender.stream(endpoint, chain, encode, options, limit, line.held)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome.unwrap(chain)
+        finally:
+            line.release()
+
     def _line_here(self, chain: Chain) -> Line:
         loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            line = self._lines.setdefault(loop, Line(self._max_connections, self._max_batch, self._send))
+        home, line = self._last_line
+        if line is None or home() is not loop:
+            line = self._lines.get(loop)
+            if line is None:
+                line = self._lines.setdefault(loop, Line(self._max_connections, self._max_batch, self._sender.send))
+            self._last_line = weakref.ref(loop), line
         if self._max_queue is not None and not line.free and len(line.waiting) >= self._max_queue:
             raise QueueFull(
                 f"{self!r}: {self._max_connections} requests are on their way and {self._max_queue} calls wait "
@@ -238,93 +255,22 @@ class HttpWorker(Worker):
             )
         return line
 
-    # --- one request ------------------------------------------------------------------------------------------
-
-    async def _send(self, calls: Sequence[PendingCall]) -> Reply:
-        """Send `calls`, and again what certainly did not run: once for each of the two causes that may pass."""
-        endpoint, options = calls[0].group
-        body = wire.envelope([call.encoded for call in calls], options)
-        transport = self._transport or await self._make_transport(endpoint.timeout)
-        digest = await _digest(body)
-        unreached = skewed = False
-        while True:
-            try:
-                return await self._attempt(transport, endpoint, [call.chain for call in calls], body, digest)
-            except NotSent as error:
-                if unreached:
-                    raise _not_reached(endpoint, error) from error
-                unreached = True
-            except Refused as refused:
-                if skewed or refused.reason != "clock-skew":
-                    raise
-                skewed = True
-                self._offset = int(refused.details["time"]) - _now()
-
-    async def _make_transport(self, timeout: float) -> Transport:
-        # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent. In a
-        # thread, because the first transport of a process takes a tenth of a second.
-        made = await asyncio.to_thread(PyqwestTransport, self._max_connections, min(5.0, timeout / 3))
-        self._transport = self._transport or made  # another call may have been faster
-        return self._transport
-
-    async def _attempt(
-        self, transport: Transport, endpoint: Endpoint, chains: Sequence[Chain], body: bytes, digest: str
-    ) -> Reply:
-        """Send `body` and return what decodes the answer, of which the first frame has been taken."""
-        signature, headers = self._sign(endpoint, body, digest)
-        try:
-            answer = await transport.post(endpoint.url, headers, body)
-        except NotSent:
-            raise
-        except Exception as error:
-            raise _broken(endpoint, error) from error
-        if not _is_ours(answer):
-            raise self._not_ours(endpoint, answer.status, answer.content_type, answer.body)
-        frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
-        answers = wire.Answers(chains)
-        for frame in frames:
-            answers.take(*frame)
-            break
-
-        async def decode() -> list[Outcome]:
-            for frame in frames:
-                await asyncio.sleep(0)  # one frame a turn: a long result must not stall the loop
-                answers.take(*frame)
-            return answers.outcomes()
-
-        return decode
-
-    def _sign(self, endpoint: Endpoint, body: bytes, digest: str) -> tuple[Signature, dict[str, str]]:
-        key = endpoint.keyring.signing
-        signature = Signature.make(key, endpoint.audience, _now() + self._offset, body, digest=digest)
-        headers = {"content-type": CONTENT_TYPE, "slacker-signature": str(signature)}
-        if endpoint.host is not None:
-            headers["host"] = endpoint.host
-        return signature, headers
-
     # --- what goes wrong --------------------------------------------------------------------------------------
 
-    def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes) -> TransportError:
-        shown = "".join(char for char in body[:200].decode("utf-8", "replace") if char.isprintable())
-        return TransportError(
-            f"{endpoint.url} answered {status} {content_type[:100]}: {self.hint(status)}. It began: {shown}",
-            status=status,
-        )
-
-    def _stopped(self, call: PendingCall, endpoint: Endpoint) -> SlackerError:
+    def _stopped(self, call: PendingCall) -> SlackerError:
         outline = call.chain.outline()
-        within = f"within {call.chain.options.timeout or endpoint.timeout:g} s"
+        within = f"within {call.deadline - call.begun:.3g} s"
         if not call.sent and call.stopped == LATE:
-            message = f"{outline}: no connection to {endpoint.url} was free {within}; it was not sent"
+            message = f"{outline}: no connection of {self!r} was free {within}; it was not sent"
             return DeadlineExceeded(message, executed=False)
         if not call.sent:
             return WorkerClosed(f"{self!r} was closed: {outline} was still waiting and was not sent")
         if call.stopped == LATE:
-            return DeadlineExceeded(f"{outline}: no answer of {endpoint.url} {within}; it may run still")
+            return DeadlineExceeded(f"{outline}: {self!r} had no answer {within}; it may run still")
         return TransportError(f"{self!r} was closed while {outline} was on its way; it may run still")
 
     def _busy_lines(self) -> list[tuple[asyncio.AbstractEventLoop, Line]]:
-        return [(loop, line) for loop, line in list(self._lines.items()) if line.calls and not loop.is_closed()]
+        return [(loop, line) for loop, line in list(self._lines.items()) if line.is_busy and not loop.is_closed()]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r}, max_connections={self._max_connections})"
@@ -349,30 +295,11 @@ def _encoded_options(max_reply: int) -> str:
     return wire.encode_options({"max_reply": max_reply})
 
 
-async def _digest(body: bytes) -> str:
-    if len(body) <= HASH_IN_THREAD:
-        return hashlib.sha256(body).hexdigest()
-    return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
-
-
-def _is_ours(answer: Answer | Arriving) -> bool:
-    return answer.status == 200 and answer.content_type.partition(";")[0] == CONTENT_TYPE
-
-
-def _is_late(outcome: Outcome) -> bool:
-    if not isinstance(outcome, Error):
-        return False
+def _time_there(outcome: Error) -> int | None:
+    """Return the other side's time, if that is why it would not begin."""
     error = outcome.exception
-    return isinstance(error, Refused) and error.reason == "late"
+    return int(error.details["time"]) if isinstance(error, Refused) and error.reason == "late" else None
 
 
-def _not_reached(endpoint: Endpoint, error: NotSent) -> TransportError:
-    return TransportError(f"{endpoint.url} cannot be reached, nothing was sent: {error}", executed=False)
-
-
-def _broken(endpoint: Endpoint, error: Exception) -> TransportError:
-    return TransportError(f"{endpoint.url}: the connection failed after the request may have left: {error!r}")
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+def _no_loop() -> None:
+    return None

@@ -34,11 +34,15 @@ LATE, CLOSED = "late", "closed"
 SHARED_BYTES = 64 << 10
 """Most bytes of a request that calls share: what sharing saves is only worth it for small ones."""
 
-Reply: TypeAlias = Callable[[], Awaitable[list[Outcome]]]
-"""Decodes what has arrived and returns what happened to each call."""
+Reply: TypeAlias = list[Outcome] | Callable[[], Awaitable[list[Outcome]]]
+"""What happened to each call; or decodes what has arrived, which may take a while, and returns that."""
 
 Send: TypeAlias = Callable[[Sequence["PendingCall"]], Awaitable[Reply]]
 """Sends calls in one request, and returns when the answer has arrived."""
+
+
+Held: TypeAlias = set[Callable[[], None]]
+"""What gives up the streams that have a connection."""
 
 
 class Stopped(Exception):
@@ -47,25 +51,39 @@ class Stopped(Exception):
 
 @final
 class PendingCall:
-    """One call: what is sent, since when it waits, when it was sent, how long it may take, and why it was stopped.
+    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are of
+    `time.monotonic`.
 
     Args:
         chain: what is called.
         encoded: the same, to be sent.
         group: what calls must have in common to share a request.
-        seconds: how long it may take in all.
+        deadline: when it must have been answered.
     """
 
-    __slots__ = ("begun", "cancels", "chain", "deadline", "encoded", "future", "group", "sent", "stopped", "task")
+    __slots__ = (
+        "begun",
+        "cancels",
+        "chain",
+        "deadline",
+        "encoded",
+        "future",
+        "group",
+        "holds",
+        "sent",
+        "stopped",
+        "task",
+    )
 
-    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, seconds: float, begun: float) -> None:
+    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, deadline: float) -> None:
         self.chain = chain
         self.encoded = encoded
         self.group = group
-        self.begun = begun
-        self.deadline = asyncio.get_running_loop().time() + seconds
+        self.begun = time.monotonic()
+        self.deadline = deadline
         self.sent: float | None = None
         self.stopped = ""
+        self.holds = False  # whether it is to keep its connection
         self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.cancels = self.task.cancelling()
         self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
@@ -91,13 +109,26 @@ class Line:
         send: sends them.
     """
 
-    __slots__ = ("_armed_for", "_carriers", "_connections", "_max_batch", "_send", "calls", "free", "waiting")
+    __slots__ = (
+        "_armed_for",
+        "_carriers",
+        "_connections",
+        "_holding",
+        "_max_batch",
+        "_send",
+        "calls",
+        "free",
+        "held",
+        "waiting",
+    )
 
     def __init__(self, connections: int, max_batch: int, send: Send) -> None:
         self._connections = connections
         self._max_batch = max_batch
         self._send = send
         self.free = connections
+        self._holding = 0  # streams, which have their connection for as long as they last, or wait for one
+        self.held: Held = set()
         self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
@@ -110,19 +141,18 @@ class Line:
             Stopped: the deadline passed, or `stop` was called.
             Exception: what sending raised.
         """
-        self.calls.add(call)
-        if call.deadline < self._armed_for:
-            self._arm(asyncio.get_running_loop(), call.deadline)
+        self._note(call)
         try:
             if not self.free:
                 return await self._wait(call)
             self.free -= 1
-            call.sent = time.perf_counter()
+            call.sent = time.monotonic()
             try:
                 reply = await self._send([call])
             finally:
                 self._pass_on()
-            return (await reply())[0]
+            outcomes = reply if isinstance(reply, list) else await reply()
+            return outcomes[0]
         except asyncio.CancelledError:
             # As asyncio.timeout does: take our own cancelling back, and see whether there was another.
             if call.stopped and call.future is None and call.task.uncancel() <= call.cancels:
@@ -131,10 +161,54 @@ class Line:
         finally:
             self.calls.discard(call)
 
+    async def hold(self, call: PendingCall) -> None:
+        """Wait for a connection for `call` to keep, until `release`.
+
+        Raises:
+            Stopped: as for `run`; the connection is not held then.
+        """
+        self._holding += 1
+        try:
+            if self.free:
+                self.free -= 1
+            else:
+                call.future = asyncio.get_running_loop().create_future()
+                call.holds = True
+                self._note(call)
+                try:
+                    await call.future
+                except asyncio.CancelledError:
+                    if not call.future.cancelled():  # it was given the connection just before
+                        self._pass_on()
+                    raise
+                finally:
+                    self.calls.discard(call)
+                    self.waiting.pop(call, None)
+        except BaseException:
+            self._holding -= 1
+            raise
+
+    def release(self) -> None:
+        """Give a connection back that was held."""
+        self._holding -= 1
+        self._pass_on()
+
     def stop(self) -> None:
-        """Stop all calls, as the worker is closed."""
+        """Stop all calls and streams, as the worker is closed."""
         for call in list(self.calls):
             call.stop(CLOSED)
+        for give_up in list(self.held):
+            give_up()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are calls or streams."""
+        return bool(self.calls or self._holding)
+
+    def _note(self, call: PendingCall) -> None:
+        self.calls.add(call)
+        if call.deadline < self._armed_for:
+            self._arm(call.deadline)
 
     # --- those that wait --------------------------------------------------------------------------------------
 
@@ -151,9 +225,12 @@ class Line:
         if not calls:
             self.free += 1
             return
-        sent = time.perf_counter()
+        sent = time.monotonic()
         for call in calls:
             call.sent = sent
+        if calls[0].holds:
+            cast("asyncio.Future[Any]", calls[0].future).set_result(None)
+            return
         task = asyncio.get_running_loop().create_task(self._carry(calls))
         self._carriers.add(task)
         task.add_done_callback(self._carriers.discard)
@@ -167,9 +244,11 @@ class Line:
             if call.future is None or call.future.done():  # stopped or cancelled, and not yet out of the line
                 continue
             size += len(call.encoded.pickled)
-            if taken and (len(taken) == most or call.group != taken[0].group or size > SHARED_BYTES):
+            if taken and (len(taken) == most or call.holds or call.group != taken[0].group or size > SHARED_BYTES):
                 break
             taken.append(call)
+            if call.holds:
+                break
         for call in taken:
             del self.waiting[call]
         return taken
@@ -189,7 +268,7 @@ class Line:
                 reply = await self._send(calls)
             finally:
                 self._pass_on()
-            outcomes = await reply()
+            outcomes = reply if isinstance(reply, list) else await reply()
         except Exception as error:
             outcomes = [Error(_another(error), 0) for _ in calls]
         for future in futures:
@@ -200,21 +279,22 @@ class Line:
 
     # --- deadlines --------------------------------------------------------------------------------------------
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+    def _arm(self, deadline: float) -> None:
         self._armed_for = deadline
-        loop.call_at(deadline, self._on_deadline, loop, deadline)
+        # Not call_at: the loop's clock need not be this one.
+        asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._on_deadline, deadline)
 
-    def _on_deadline(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+    def _on_deadline(self, deadline: float) -> None:
         if deadline != self._armed_for:  # a call with an earlier one came later, and armed the timer that counts
             return
         self._armed_for = math.inf
-        now = max(deadline, loop.time())
+        now = max(deadline, time.monotonic())
         for call in list(self.calls):
             if call.deadline <= now:
                 call.stop(LATE)
         following = min([call.deadline for call in self.calls if not call.stopped], default=math.inf)
         if following < math.inf:
-            self._arm(loop, following)
+            self._arm(following)
 
 
 def _another(error: Exception) -> Exception:

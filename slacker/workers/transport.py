@@ -38,6 +38,9 @@ class Arriving(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    async def aclose(self) -> None:
+        """Give the connection up, from any task: whoever reads gets an exception, or the end."""
+
 
 class Transport(Protocol):
     """Sends one POST and returns what comes back; the seam for another HTTP client.
@@ -126,11 +129,14 @@ class _Arriving:
     def __init__(self, response: pyqwest.Response) -> None:
         self.status = response.status
         self.content_type = response.headers.get("content-type", "")
-        self._content = response.content
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._content:
+        async for piece in self._response.content:
             yield bytes(piece)
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
 
 
 def same_process(what: str, home: int | None) -> int:
