@@ -164,7 +164,7 @@ class Hook:
             return _refuse(sealer, "unavailable", f"this request cannot be remembered: {error}")
         # 7. and 8. What it says.
         far_side = self._far_side if request.streams else dataclasses.replace(self._far_side, stream=None)
-        return _reply(sealer, wire.serve(body, far_side))
+        return _reply(sealer, wire.serve(body, far_side, self._now))
 
     def _deny(self, request: Request, why: str) -> Reply:
         self._denials.note(request.client, why)

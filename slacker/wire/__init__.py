@@ -73,6 +73,14 @@ def encode_request(
     return envelope([encode_call(chain, stream=stream) for chain in chains], encode_options(options or {}))
 
 
+Clock: TypeAlias = Callable[[], int]
+"""Milliseconds since 1970."""
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class FarSide:
     """What a far side does with the calls of a request.
@@ -93,7 +101,7 @@ class FarSide:
 PLAIN = FarSide()
 
 
-def serve(envelope: bytes, far_side: FarSide = PLAIN) -> Generator[Frame, None, None]:
+def serve(envelope: bytes, far_side: FarSide = PLAIN, now: Clock = _now) -> Generator[Frame, None, None]:
     """Replay what an envelope holds and yield the frames of the reply, each as soon as the one after it is known.
 
     Calls are performed one after another, and what happens to one does not touch the others. Closing the iterator
@@ -103,11 +111,12 @@ def serve(envelope: bytes, far_side: FarSide = PLAIN) -> Generator[Frame, None, 
         envelope: as `encode_request` made it. If its options hold ``max_reply``, larger results are refused as
             ``"too-big"``.
         far_side: what is done with the calls.
+        now: the clock by which deadlines pass.
     """
     try:
         head = read_head(envelope)
         if "stream" in head.calls[0].options:
-            yield from _stream(head, far_side)
+            yield from _stream(head, far_side, now)
             return
     except Refused as refused:
         yield refusal(refused.reason, str(refused))
@@ -115,7 +124,7 @@ def serve(envelope: bytes, far_side: FarSide = PLAIN) -> Generator[Frame, None, 
     kept: Frame | None = None  # the last frame is marked, so each waits for the next
     first = 0
     for number, call in enumerate(head.calls):
-        for frame in _answer(head, number, first, far_side):
+        for frame in _answer(head, number, first, far_side, now):
             if kept is not None:
                 yield kept
             kept = frame
@@ -124,9 +133,9 @@ def serve(envelope: bytes, far_side: FarSide = PLAIN) -> Generator[Frame, None, 
     yield kept._replace(kind=kept.kind | Kind.LAST)
 
 
-def _answer(head: Head, number: int, first: int, far_side: FarSide) -> Iterator[Frame]:
+def _answer(head: Head, number: int, first: int, far_side: FarSide, now: Clock) -> Iterator[Frame]:
     options = {**head.options, **head.calls[number].options}
-    if (late := _refusal_if_late(options, first)) is not None:
+    if (late := _refusal_if_late(options, first, now())) is not None:
         yield late
         return
     try:
@@ -145,14 +154,14 @@ def _answer(head: Head, number: int, first: int, far_side: FarSide) -> Iterator[
         yield frame
 
 
-def _stream(head: Head, far_side: FarSide) -> Iterator[Frame]:
+def _stream(head: Head, far_side: FarSide, now: Clock) -> Iterator[Frame]:
     """Yield the frames of a stream, each as soon as it is made; refusals are raised."""
     if len(head.calls) > 1:
         raise Refused("a stream shares its request with other calls", reason="bad-request")
     options = {**head.options, **head.calls[0].options}
     if far_side.stream is None:
         raise Refused("this server's replies are whole, so nothing can be streamed from it", reason="no-streams")
-    if (late := _refusal_if_late(options, WHOLE)) is not None:
+    if (late := _refusal_if_late(options, WHOLE, now())) is not None:
         yield late
         return
     chain = head.chain(0)
@@ -170,9 +179,9 @@ def _encode_chunk(outcome: Value | Error, pack: Pack) -> Iterator[Frame]:
     return encode_items(outcome.value, 0, pack) if isinstance(outcome, Value) else encode_outcome(outcome, 0)
 
 
-def _refusal_if_late(options: Mapping[str, Any], answer: int) -> Frame | None:
+def _refusal_if_late(options: Mapping[str, Any], answer: int, now: int) -> Frame | None:
     """Refuse what shall not begin any more. The time goes along: whoever still waits for it has another clock."""
-    now, deadline = time.time_ns() // 1_000_000, options.get("deadline")
+    deadline = options.get("deadline")
     if deadline is None or now < deadline:
         return None
     message = "its deadline had passed before it could begin"

@@ -244,7 +244,8 @@ class _Http(HttpWorker):
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)
 
-    def hint(self, status: int) -> str:
+    @staticmethod
+    def hint(status: int) -> str:
         return {
             301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
             "its trailing slash",
@@ -254,7 +255,7 @@ class _Http(HttpWorker):
             "server has no SLACKER_KEY or does not allow this address",
             404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
             500: "the server failed outside of the hook; see its log",
-        }.get(status) or super().hint(status)
+        }.get(status) or HttpWorker.hint(status)
 
     def __repr__(self) -> str:
         return f"DjangoHttpWorker({self._url or 'SLACKER_SERVER'!r}, max_connections={self._max_connections})"

@@ -113,7 +113,7 @@ class HttpWorker(Worker):
         begun = time.monotonic()
         outcome, sent = await self._ask(chain, begun)
         if isinstance(outcome, Error):
-            outcome, sent = await self._ask_again_if_late(chain, begun, outcome, sent)
+            outcome, sent = await self._ask_by_their_clock(chain, begun, outcome, sent)
         if logger.isEnabledFor(logging.DEBUG):
             ended = time.monotonic()
             log_call(chain, outcome, (sent or ended) - begun, ended - (sent or ended))
@@ -150,7 +150,8 @@ class HttpWorker(Worker):
         """Return the plain data that goes along with the next request, encoded; see `slacker.wire.encode_options`."""
         return _encoded_options(self._max_reply)
 
-    def hint(self, status: int) -> str:
+    @staticmethod
+    def hint(status: int) -> str:
         """Return the likely cause of an HTTP status that did not come from the hook."""
         return {
             403: "the key, the audience or this host's address is not one that the hook accepts, or no hook is there",
@@ -175,22 +176,25 @@ class HttpWorker(Worker):
             options = self.options()
             encoded = self._encode(chain, endpoint, options, deadline)
             call = PendingCall(chain, encoded, (endpoint, options), deadline)
-            return await self._line_here(chain).run(call), call.sent
+            return await self._line_here(chain).run(call, self._sender.send), call.sent
         except Stopped:
             assert call is not None
             return Error(self._stopped(call), 0), call.sent
         except SlackerError as error:
             return Error(error, 0), call and call.sent
 
-    async def _ask_again_if_late(
+    async def _ask_by_their_clock(
         self, chain: Chain, begun: float, outcome: Error, sent: float | None
     ) -> tuple[Outcome, float | None]:
-        """If the other side would not begin, ask again by its clock: here the call still waits, so that is ahead."""
-        if (now_there := _time_there(outcome)) is None:
+        """If the other side refused because of the time, ask once more, by its clock.
+
+        A call that it finds late still waits here, so its clock must be ahead.
+        """
+        if (time_there := _time_there(outcome)) is None:
             return outcome, sent
-        self._sender.offset = now_there - now()
+        self._sender.offset = time_there - now()
         again, sent = await self._ask(chain, begun)
-        if isinstance(again, Error) and _time_there(again) is not None:
+        if isinstance(again, Error) and isinstance(again.exception, Refused) and again.exception.reason == "late":
             message = f"{chain.outline()}: its time had passed before the other side could begin; it did not run"
             again = Error(DeadlineExceeded(message, executed=False), 0)
         return again, sent
@@ -246,7 +250,7 @@ class HttpWorker(Worker):
         if line is None or home() is not loop:
             line = self._lines.get(loop)
             if line is None:
-                line = self._lines.setdefault(loop, Line(self._max_connections, self._max_batch, self._sender.send))
+                line = self._lines.setdefault(loop, Line(self._max_connections, self._max_batch))
             self._last_line = weakref.ref(loop), line
         if self._max_queue is not None and not line.free and len(line.waiting) >= self._max_queue:
             raise QueueFull(
@@ -296,9 +300,9 @@ def _encoded_options(max_reply: int) -> str:
 
 
 def _time_there(outcome: Error) -> int | None:
-    """Return the other side's time, if that is why it would not begin."""
+    """Return the other side's time, if that is why it refused."""
     error = outcome.exception
-    return int(error.details["time"]) if isinstance(error, Refused) and error.reason == "late" else None
+    return int(error.details["time"]) if isinstance(error, Refused) and "time" in error.details else None
 
 
 def _no_loop() -> None:

@@ -70,6 +70,7 @@ class PendingCall:
         "future",
         "group",
         "holds",
+        "send",
         "sent",
         "stopped",
         "task",
@@ -87,6 +88,7 @@ class PendingCall:
         self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.cancels = self.task.cancelling()
         self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
+        self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
 
     def stop(self, why: str) -> None:
         """Let whoever awaits it have `Stopped`."""
@@ -106,51 +108,52 @@ class Line:
     Args:
         connections: most requests on their way at once.
         max_batch: most calls that share one.
-        send: sends them.
     """
 
     __slots__ = (
         "_armed_for",
         "_carriers",
         "_connections",
-        "_holding",
+        "_active",
         "_max_batch",
-        "_send",
         "calls",
         "free",
         "held",
         "waiting",
     )
 
-    def __init__(self, connections: int, max_batch: int, send: Send) -> None:
+    def __init__(self, connections: int, max_batch: int) -> None:
         self._connections = connections
         self._max_batch = max_batch
-        self._send = send
         self.free = connections
-        self._holding = 0  # streams, which have their connection for as long as they last, or wait for one
+        self._active = 0  # calls and streams, from their beginning to their end
         self.held: Held = set()
         self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
         self._armed_for = math.inf
 
-    async def run(self, call: PendingCall) -> Outcome:
-        """Send `call` as soon as a connection is free, and return what happened to it.
+    async def run(self, call: PendingCall, send: Send) -> Outcome:
+        """Have `send` send the call as soon as a connection is free, and return what happened to it.
+
+        Its deadline holds until the answer has arrived; then it is decoded, however long that takes.
 
         Raises:
             Stopped: the deadline passed, or `stop` was called.
             Exception: what sending raised.
         """
         self._note(call)
+        self._active += 1
         try:
             if not self.free:
-                return await self._wait(call)
+                return await self._wait(call, send)
             self.free -= 1
             call.sent = time.monotonic()
             try:
-                reply = await self._send([call])
+                reply = await send([call])
             finally:
                 self._pass_on()
+            self.calls.discard(call)
             outcomes = reply if isinstance(reply, list) else await reply()
             return outcomes[0]
         except asyncio.CancelledError:
@@ -160,6 +163,7 @@ class Line:
             raise
         finally:
             self.calls.discard(call)
+            self._active -= 1
 
     async def hold(self, call: PendingCall) -> None:
         """Wait for a connection for `call` to keep, until `release`.
@@ -167,7 +171,7 @@ class Line:
         Raises:
             Stopped: as for `run`; the connection is not held then.
         """
-        self._holding += 1
+        self._active += 1
         try:
             if self.free:
                 self.free -= 1
@@ -185,12 +189,12 @@ class Line:
                     self.calls.discard(call)
                     self.waiting.pop(call, None)
         except BaseException:
-            self._holding -= 1
+            self._active -= 1
             raise
 
     def release(self) -> None:
         """Give a connection back that was held."""
-        self._holding -= 1
+        self._active -= 1
         self._pass_on()
 
     def stop(self) -> None:
@@ -203,7 +207,7 @@ class Line:
     @property
     def is_busy(self) -> bool:
         """Whether there are calls or streams."""
-        return bool(self.calls or self._holding)
+        return self._active > 0
 
     def _note(self, call: PendingCall) -> None:
         self.calls.add(call)
@@ -212,8 +216,9 @@ class Line:
 
     # --- those that wait --------------------------------------------------------------------------------------
 
-    async def _wait(self, call: PendingCall) -> Outcome:
+    async def _wait(self, call: PendingCall, send: Send) -> Outcome:
         call.future = asyncio.get_running_loop().create_future()
+        call.send = send
         self.waiting[call] = None
         try:
             return await call.future
@@ -265,9 +270,11 @@ class Line:
             future.add_done_callback(give_up)
         try:
             try:
-                reply = await self._send(calls)
+                assert calls[0].send is not None
+                reply = await calls[0].send(calls)
             finally:
                 self._pass_on()
+            self.calls.difference_update(calls)
             outcomes = reply if isinstance(reply, list) else await reply()
         except Exception as error:
             outcomes = [Error(_another(error), 0) for _ in calls]

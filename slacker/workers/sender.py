@@ -66,24 +66,20 @@ class Sender:
             await self._transport.aclose()
 
     async def send(self, calls: Sequence[PendingCall]) -> Reply:
-        """Send `calls`, and again what certainly did not run: once for each of the two causes that may pass."""
+        """Send `calls` in one request, and once more if it could not be sent."""
         endpoint, options = calls[0].group
         body = wire.envelope([call.encoded for call in calls], options)
         transport = self._transport or await self._make_transport(endpoint.timeout)
         digest = hashlib.sha256(body).hexdigest() if len(body) <= HASH_IN_THREAD else await _digest(body)
-        unreached = skewed = False
-        while True:
-            try:
-                return await self._attempt(transport, endpoint, [call.chain for call in calls], body, digest)
-            except NotSent as error:
-                if unreached:
-                    raise _not_reached(endpoint, error) from error
-                unreached = True
-            except Refused as refused:
-                if skewed or refused.reason != "clock-skew":
-                    raise
-                skewed = True
-                self.offset = int(refused.details["time"]) - now()
+        chains = [call.chain for call in calls]
+        try:
+            return await self._attempt(transport, endpoint, chains, body, digest)
+        except NotSent:
+            pass
+        try:
+            return await self._attempt(transport, endpoint, chains, body, digest)
+        except NotSent as error:
+            raise _not_reached(endpoint, error) from error
 
     async def _make_transport(self, timeout: float) -> Transport:
         # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent. In a

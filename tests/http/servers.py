@@ -61,7 +61,7 @@ def make_hook(
         perform, now: as for `Hook`.
     """
     keyring = Keyring(key)
-    return Hook(lambda: Config(keyring, AUDIENCE, **config), perform, now=now)
+    return Hook(lambda: Config(keyring, AUDIENCE, **config), wire.FarSide(perform) if perform else wire.PLAIN, now=now)
 
 
 application = wsgi.application(make_hook(max_request=64 << 20))

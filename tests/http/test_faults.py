@@ -437,7 +437,7 @@ async def test_the_server_comes_back_between_two_attempts(watch: Watch) -> None:
         async def aclose(self) -> None:
             await transport.aclose()
 
-    worker._transport = OpensTheDoor()
+    worker._sender._transport = OpensTheDoor()
     await watch.call(worker)
     assert (len(refused), len(watch.ran())) == (1, 1)
 
@@ -446,7 +446,7 @@ async def test_many_faults_at_once(watch: Watch) -> None:
     """Among many calls at once each gets its own answer or its own error."""
     faults = [closes, resets, works_and_resets, answers_html(b"502 Bad Gateway"), is_silent_after_the_head]
     watch.faulty.script += faults * 4
-    worker = watch.worker(timeout=2, max_connections=16)
+    worker = watch.worker(timeout=2, max_connections=16, max_batch=1)
     calls = [Slacker(servers.echo, worker)(number) for number in range(200)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     for number, result in enumerate(results):
