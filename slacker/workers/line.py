@@ -111,10 +111,10 @@ class Line:
     """
 
     __slots__ = (
+        "_active",
         "_armed_for",
         "_carriers",
         "_connections",
-        "_active",
         "_max_batch",
         "calls",
         "free",
