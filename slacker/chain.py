@@ -197,12 +197,13 @@ class Replay:
             used as it is.
     """
 
-    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures")
+    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures", "start")
 
     def __init__(self, chain: Chain, base: Any = None, finish: Callable[[Any], Any] | None = None) -> None:
         self.chain = chain
         self.base = base
         self.finish = finish
+        self.start: Callable[[Any], Any] | None = None  # makes of a root what its chain starts from
         self.has_failures = False  # of items whose exceptions are part of the result
         self._at, self._step = chain, 0  # which step of which chain is being taken
         self._results: dict[int, Value | Error] = {}  # of nested chains, by their id()
@@ -246,7 +247,7 @@ class Replay:
 
     def _begin(self, chain: Chain) -> Any:
         if type(chain.root) is not Batch:
-            return chain.root
+            return chain.root if self.start is None else self.start(chain.root)
         outcomes = self._take_all(chain)
         return [one.value if isinstance(one, Value) else one.arrive(self.chain) for one in outcomes]
 

@@ -59,13 +59,12 @@ def cut(result: Any, size: int) -> Generator[list[Any], None, None]:
 
 
 def unread(root: Any) -> Any:
-    """Return what to start from in the place of a chain's root, or None for the root itself.
-
-    A QuerySet is taken afresh, since it keeps the rows it has once read, and a recipe that runs twice queries twice.
+    """Return the root of a chain to start from: a QuerySet afresh, since it keeps the rows it has once read, and a
+    recipe that runs twice queries twice.
     """
     if isinstance(root, QuerySet):
         return root.all()
-    return copy.copy(root) if isinstance(root, RawQuerySet) else None
+    return copy.copy(root) if isinstance(root, RawQuerySet) else root
 
 
 def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:

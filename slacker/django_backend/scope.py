@@ -95,7 +95,7 @@ def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: E
         stack.push(partial(_tell_deadline, deadline))
     _enter_caller(stack, caller)
     enter_transactions(stack, replay.chain.options.atomic, deadline)
-    replay.base = unread(replay.chain.root)
+    replay.start = unread
     replay.finish = settle
 
 
