@@ -63,6 +63,9 @@ def encode_request(chains: Sequence[Chain], options: Mapping[str, Any] | None = 
 
 
 def _perform_plainly(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    if chain.options.atomic is not None:  # rather not at all than without the transaction
+        message = f"atomic={chain.options.atomic!r} is asked for where nobody knows of databases"
+        return Error(Refused(message, reason="bad-request"), 0)
     return capture(chain)
 
 
