@@ -166,7 +166,7 @@ def _kinds_of_attributes(kind: type, values: Collection[Any]) -> set[type]:
     kinds: set[type] = set()
     if kind.__dictoffset__ and not issubclass(kind, _NAMED):
         held = next((vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None)
-        if isinstance(held, types.GetSetDescriptorType):  # and no property, which may be a query
+        if isinstance(held, types.GetSetDescriptorType | types.MemberDescriptorType):  # no property: it may be a query
             for value in values:
                 if type(value) is kind:
                     kinds.update(map(type, dict.values(held.__get__(value))))
