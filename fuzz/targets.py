@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slacker import wire
-from slacker.wire.requests import MAX_STEPS
 from slacker.chain import Attr, Call, Chain, Item
 from slacker.errors import ProtocolError, Refused
 from slacker.hook import MemoryNonces
 from slacker.outcome import Outcome, Value
 from slacker.signing import ReplySealer
+from slacker.wire.requests import MAX_STEPS
 from tests.remote.pair import ADD, NOW, OTHER_SECRET, Body, Clock, Pair
 
 __all__ = ["TARGETS", "Target"]

@@ -26,7 +26,6 @@ from .steps import AS_USUAL, Attr, Batch, Call, Item, Options, Ref, Step
 
 __all__ = [
     "AS_USUAL",
-    "MAX_DEPTH",
     "Attr",
     "Batch",
     "Call",

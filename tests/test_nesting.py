@@ -169,7 +169,11 @@ def test_finds(where: str) -> None:
     assert found_in(HOLDING[where](SOUGHT)) is SOUGHT
 
 
-@pytest.mark.parametrize("held", [Rows([SOUGHT]), Table({1: SOUGHT}), Table({SOUGHT: 1}), LazyOrder(SOUGHT)], ids=type)
+@pytest.mark.parametrize(
+    "held",
+    [Rows([SOUGHT]), Table({1: SOUGHT}), Table({SOUGHT: 1}), LazyOrder(SOUGHT)],
+    ids=lambda value: type(value).__name__,
+)
 def test_finds_past_what_a_class_makes_of_reading(held: object) -> None:
     """It is found without any code of the class that holds it."""
     assert found_in(held) is SOUGHT

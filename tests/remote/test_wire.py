@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 import slacker
 from slacker import wire
-from slacker.chain import Attr, Batch, Call, Chain, Item, Options, Ref, Step
+from slacker.chain import Attr, Batch, Call, Chain, Item, Step
 from slacker.errors import ProtocolError, Refused, RemoteError, SlackerError
 from slacker.outcome import Error, Outcome, Value
 from slacker.wire import (
@@ -159,9 +159,7 @@ def plain(chain: Any) -> Any:
 def request(*chains: Any, arguments: Any = None, call_options: Any = None, **options: Any) -> bytes:
     """Return an envelope of calls that have one chain each, `plain` of which is meant. The first has the arguments."""
     pickled = envelope(b"", arguments)[4:]
-    calls = [
-        [0 if number else len(pickled), call_options or {}, plain(chain)] for number, chain in enumerate(chains)
-    ]
+    calls = [[0 if number else len(pickled), call_options or {}, plain(chain)] for number, chain in enumerate(chains)]
     return envelope([1, PYTHON, options, calls], pickled)
 
 
@@ -1451,7 +1449,10 @@ NONSENSE: dict[str, tuple[list[tuple[int, int, bytes]], str]] = {
     "error too deep": ([(Kind.ERROR | LAST, 0, envelope(DEEP))], "cannot be read"),
     "error as an object": ([(Kind.ERROR | LAST, 0, envelope({}))], "not of the form"),
     "error too short": ([(Kind.ERROR | LAST, 0, error_payload("ValueError", "text", 1, 0))], "not of the form"),
-    "error of other types": ([(Kind.ERROR | LAST, 0, error_payload("ValueError", "text", "1", 0, ""))], "not of the form"),
+    "error of other types": (
+        [(Kind.ERROR | LAST, 0, error_payload("ValueError", "text", "1", 0, ""))],
+        "not of the form",
+    ),
     "error before the first step": ([(Kind.ERROR | LAST, 0, error_payload("E", "", -1, 0, ""))], "not of the form"),
     "error before the first chain": ([(Kind.ERROR | LAST, 0, error_payload("E", "", 0, -1, ""))], "not of the form"),
     "error at a true step": ([(Kind.ERROR | LAST, 0, error_payload("E", "", True, 0, ""))], "not of the form"),
