@@ -94,7 +94,8 @@ class Chain:
         """
         replay = Replay(self, base)
         try:
-            return replay.run()
+            result = replay.run()
+            return Several(result).unwrap(self) if base is None and self.returns_exceptions else result
         finally:
             replay.forget()
 
@@ -102,6 +103,11 @@ class Chain:
     def is_batch(self) -> bool:
         """Whether it is nothing but a batch, without a step on its results."""
         return type(self.root) is Batch and not self.steps
+
+    @property
+    def returns_exceptions(self) -> bool:
+        """Whether it is nothing but a batch, and has exceptions among its results."""
+        return self.is_batch and self.root.return_exceptions
 
     @property
     def items(self) -> tuple[Chain, ...]:
@@ -204,15 +210,24 @@ class Replay:
     Args:
         chain: what to replay.
         base: another object to start from.
+        start: makes of each root, nested or not, the object to start from.
         finish: makes of what an item of a batch gives the result that is handed out; what is nested in arguments is
             used as it is.
     """
 
-    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures")
+    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures", "start")
 
-    def __init__(self, chain: Chain, base: Any = None, finish: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        base: Any = None,
+        *,
+        start: Callable[[Any], Any] | None = None,
+        finish: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.chain = chain
         self.base = base
+        self.start = start
         self.finish = finish
         self.has_failures = False
         """Whether anything has failed so far, be it that its exception is part of the result."""
@@ -226,9 +241,8 @@ class Replay:
         exception is for the caller's side to say.
         """
         chain = self.chain
-        if self.base is None and chain.is_batch and chain.root.return_exceptions:
-            return self._try_items(chain)
-        return self._take(chain, self.base)
+        root = chain.root if self.base is None else self.base
+        return self._try_items(chain) if root is chain.root and chain.returns_exceptions else self._take(chain, root)
 
     def failed(self, error: BaseException) -> Error:
         """Return `error`, which `run` raised, as what happened, at the step that was being taken."""
@@ -244,8 +258,8 @@ class Replay:
         # By identity: equal chains may stand in several places, and to compare them would run their arguments' code.
         return next(place for place, part in enumerate(self.chain.parts()) if part is self._at)
 
-    def _take(self, chain: Chain, base: Any = None) -> Any:
-        target = self._begin(chain) if base is None else base
+    def _take(self, chain: Chain, root: Any) -> Any:
+        target = self._begin(chain, root)
         self._at, self._step = chain, 0
         put = self._put(chain) if chain.nested else None
         for number, step in enumerate(chain.steps, 1):
@@ -253,12 +267,11 @@ class Replay:
             target = (step if put is None else step.put(put)).apply(target)
         return target
 
-    def _begin(self, chain: Chain) -> Any:
-        if type(chain.root) is not Batch:
-            return chain.root
-        if chain.root.return_exceptions:
-            outcomes = self._try_items(chain)
-            return [one.value if isinstance(one, Value) else one.arrive(self.chain) for one in outcomes]
+    def _begin(self, chain: Chain, root: Any) -> Any:
+        if type(root) is not Batch:
+            return root if self.start is None else self.start(root)
+        if root.return_exceptions:
+            return Several(self._try_items(chain)).unwrap(self.chain)
         return [self._item(item) for item in chain.items]
 
     def _try_items(self, chain: Chain) -> list[Value | Error]:
@@ -294,14 +307,17 @@ class Replay:
         if known is None:
             self._at, self._step = chain, 0
             try:
-                known = Value(self._take(chain))
+                known = Value(self._take(chain, chain.root))
             except BaseException as error:
                 self._results[id(chain)] = self.failed(error)  # it may be asked for again, by the next item of a batch
                 raise
             self._results[id(chain)] = known
         elif isinstance(known, Error):
             self._at, self._step = self.chain.parts()[known.place], known.step
-            raise known.exception
+            try:
+                raise known.exception
+            finally:
+                del known  # as above
         return known.value
 
 
@@ -320,8 +336,8 @@ def capture(chain: Chain, within: Callable[[Replay], Any] | None = None) -> Outc
     step = 0
     try:
         if replay is not None:
-            result = replay.run() if within is None else within(replay)
-            return Several(result) if chain.is_batch and chain.root.return_exceptions else Value(result)
+            # Not kept in a variable: of exceptions among the results the tracebacks lead to this frame.
+            return (Several if chain.returns_exceptions else Value)(replay.run() if within is None else within(replay))
         # `Replay.run` written out: for a small call the object and its method cost half as much again.
         target = chain.root
         for operation in chain.steps:

@@ -103,7 +103,7 @@ class Answers:
         answers = self._answers(first, len(chain.items))
         if first + len(answers) - 1 in self._refused:
             return answers[-1]
-        if len(answers) == len(chain.items) and chain.root.return_exceptions:
+        if len(answers) == len(chain.items) and chain.returns_exceptions:
             return Several(answers)
         failure = next((answer for answer in answers if isinstance(answer, Error)), None)
         return failure or Value([answer.value for answer in answers if isinstance(answer, Value)])
