@@ -117,7 +117,7 @@ def nested_in(q: R, arguments: Any) -> tuple[R, Any]:
     Raises:
         TypeError: there is an awaitable among them, a recipe of another worker or with options of its own, or a
             recipe in something that is not looked through.
-        ValueError: they are nested too deep.
+        ValueError: they are nested too deep, or have a worker without the database of a transaction that is asked for.
     """
     if not _holds_recipes(q, arguments):
         return q, arguments
@@ -139,7 +139,10 @@ def nested_in(q: R, arguments: Any) -> tuple[R, Any]:
             nested.append(chain)
         return refs[id(chain)]
 
+    joined = worker is None
     arguments = replace(arguments, _is_unfinished, put)
+    if joined and worker is not None and options.atomic is not None:
+        worker.check_atomic(options.atomic)
     return made(type(q), Chain(root, steps, tuple(nested), options), worker), arguments
 
 
