@@ -145,7 +145,7 @@ class Pair:
         """Return the frames of `reply`, verified."""
         data = reply if isinstance(reply, bytes) else b"".join(reply.body)
         opener = ReplyOpener(self.keyring.signing, sealed.signature, len(data))
-        return [wire.Frame(*frame) for frame in opener.feed(data)]
+        return [wire.Frame(kind, answer, bytes(payload)) for kind, answer, payload in opener.feed(data)]
 
     def open(self, sealed: Sealed, reply: Reply | bytes, chains: Sequence[Chain] = (ADD,)) -> list[Outcome]:
         """Return what came of the request's chains."""
