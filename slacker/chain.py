@@ -20,13 +20,12 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, final
 
-from .describe import MOST, Code, name_of
+from .describe import MOST, name_of
 from .outcome import Error, Outcome, Several, Value
 from .steps import AS_USUAL, Attr, Batch, Call, Item, Options, Ref, Step
 
 __all__ = [
     "AS_USUAL",
-    "MAX_DEPTH",
     "Attr",
     "Batch",
     "Call",
@@ -93,12 +92,27 @@ class Chain:
         Raises:
             Whatever a step raises, unchanged.
         """
-        return Replay(self, base).run()
+        replay = Replay(self, base)
+        try:
+            result = replay.run()
+            return Several(result).unwrap(self) if base is None and self.returns_exceptions else result
+        finally:
+            replay.forget()
 
     @property
     def is_batch(self) -> bool:
         """Whether it is nothing but a batch, without a step on its results."""
         return type(self.root) is Batch and not self.steps
+
+    @property
+    def returns_exceptions(self) -> bool:
+        """Whether it is nothing but a batch, and has exceptions among its results."""
+        return self.is_batch and self.root.return_exceptions
+
+    @property
+    def items(self) -> tuple[Chain, ...]:
+        """What is in a batch; of any other chain nothing."""
+        return self.nested[: self.root.size] if type(self.root) is Batch else ()
 
     def parts(self) -> list[Chain]:
         """Return this chain and all that are nested in it, each object once, none before one that it is nested in."""
@@ -135,9 +149,12 @@ class Chain:
         """Return, for a message that `part` failed, what of a batch had run by then and what did not run."""
         if type(self.root) is not Batch or self.root.return_exceptions:
             return ""
-        before = next(n for n, item in enumerate(self.nested) if any(inner is part for inner in item.parts()))
-        after = len(self.nested) - before - 1
-        return f"; it is item {before + 1} of {len(self.nested)}: {before} ran before it, {after} did not run"
+        items = self.items
+        before = next((n for n, item in enumerate(items) if any(inner is part for inner in item.parts())), None)
+        if before is None:  # all had run: it is an argument of a step on the results
+            return ""
+        after = len(items) - before - 1
+        return f"; it is item {before + 1} of {len(items)}: {before} ran before it, {after} did not run"
 
     def __repr__(self) -> str:
         return f"<Chain {self}>"
@@ -149,17 +166,17 @@ class Chain:
         return self._begin(Chain._outline, left) + "".join([step.outline() for step in self.steps])
 
     def _show(self, left: Iterator[bool]) -> str:
-        def show(ref: Ref) -> Code:
-            return Code(self.nested[ref.number]._show(left) if next(left, False) else "...")
+        def show(ref: Ref) -> str:
+            return self.nested[ref.number]._show(left) if next(left, False) else "..."
 
-        steps = [step.put(show) for step in self.steps] if self.nested else self.steps
-        return self._begin(Chain._show, left) + "".join(map(repr, steps))
+        return self._begin(Chain._show, left) + "".join([step.show({Ref: show}) for step in self.steps])
 
     def _begin(self, show: Callable[[Chain, Iterator[bool]], str], left: Iterator[bool]) -> str:
         if type(self.root) is not Batch:
             return name_of(self.root)
-        shown = [show(chain, left) if next(left, False) else "..." for chain in self.nested[:MOST]]
-        shown += ["..."][: len(self.nested) > MOST] + ["return_exceptions=True"][: self.root.return_exceptions]
+        shown = [show(chain, left) if next(left, False) else "..." for chain in self.items[:MOST]]
+        shown += ["..."] if self.root.size > MOST else []
+        shown += ["return_exceptions=True"] if self.root.return_exceptions else []
         return f"batch({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -188,23 +205,32 @@ def _chain_from_module(name: str, steps: tuple[Step, ...], nested: tuple[Chain, 
 
 @final
 class Replay:
-    """One run of a chain. Afterwards `step` and `at` tell how far it came: to which step (0: none) of which chain.
+    """One run of a chain.
 
     Args:
         chain: what to replay.
         base: another object to start from.
+        start: makes of each root, nested or not, the object to start from.
         finish: makes of what an item of a batch gives the result that is handed out; what is nested in arguments is
             used as it is.
     """
 
     __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures", "start")
 
-    def __init__(self, chain: Chain, base: Any = None, finish: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        base: Any = None,
+        *,
+        start: Callable[[Any], Any] | None = None,
+        finish: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.chain = chain
         self.base = base
+        self.start = start
         self.finish = finish
-        self.start: Callable[[Any], Any] | None = None  # makes of a root what its chain starts from
-        self.has_failures = False  # of items whose exceptions are part of the result
+        self.has_failures = False
+        """Whether anything has failed so far, be it that its exception is part of the result."""
         self._at, self._step = chain, 0  # which step of which chain is being taken
         self._results: dict[int, Value | Error] = {}  # of nested chains, by their id()
 
@@ -215,26 +241,57 @@ class Replay:
         exception is for the caller's side to say.
         """
         chain = self.chain
-        if chain.is_batch and chain.root.return_exceptions:
-            return self._take_all(chain)
-        return self._take(chain, self.base)
+        root = chain.root if self.base is None else self.base
+        return self._try_items(chain) if root is chain.root and chain.returns_exceptions else self._take(chain, root)
 
     def failed(self, error: BaseException) -> Error:
-        """Return `error`, which `run` raised, as what happened."""
-        return Error(error, self._step, self.chain.parts().index(self._at) if self.chain.nested else 0)
+        """Return `error`, which `run` raised, as what happened, at the step that was being taken."""
+        self.has_failures = True
+        _shorten_traceback(error)
+        return Error(error, self._step, self._place())
 
     def forget(self) -> None:
         """Let go of results: the traceback of a failure leads here, and must not lead back to itself."""
         self._results.clear()
 
-    def _take(self, chain: Chain, base: Any = None) -> Any:
-        target = self._begin(chain) if base is None else base
-        self._at = chain
+    def _place(self) -> int:
+        # By identity: equal chains may stand in several places, and to compare them would run their arguments' code.
+        return next(place for place, part in enumerate(self.chain.parts()) if part is self._at)
+
+    def _take(self, chain: Chain, root: Any) -> Any:
+        target = self._begin(chain, root)
+        self._at, self._step = chain, 0
         put = self._put(chain) if chain.nested else None
         for number, step in enumerate(chain.steps, 1):
             self._step = number
             target = (step if put is None else step.put(put)).apply(target)
         return target
+
+    def _begin(self, chain: Chain, root: Any) -> Any:
+        if type(root) is not Batch:
+            return root if self.start is None else self.start(root)
+        if root.return_exceptions:
+            return Several(self._try_items(chain)).unwrap(self.chain)
+        return [self._item(item) for item in chain.items]
+
+    def _try_items(self, chain: Chain) -> list[Value | Error]:
+        outcomes: list[Value | Error] = []
+        try:
+            for item in chain.items:
+                try:
+                    outcomes.append(Value(self._item(item)))
+                except BaseException as error:
+                    if is_users_interrupt(error):
+                        raise
+                    outcomes.append(self.failed(error))
+            return outcomes
+        finally:
+            del outcomes  # the traceback of one that failed holds this frame, which must not hold it in turn
+
+    def _item(self, chain: Chain) -> Any:
+        result = self._result(chain)
+        self._at, self._step = chain, len(chain.steps)  # which it may have taken long before
+        return result if self.finish is None else self.finish(result)
 
     def _put(self, chain: Chain) -> Callable[[Ref], Any]:
         def result_of(ref: Ref) -> Any:
@@ -245,41 +302,22 @@ class Replay:
 
         return result_of
 
-    def _begin(self, chain: Chain) -> Any:
-        if type(chain.root) is not Batch:
-            return chain.root if self.start is None else self.start(chain.root)
-        outcomes = self._take_all(chain)
-        return [one.value if isinstance(one, Value) else one.arrive(self.chain) for one in outcomes]
-
-    def _take_all(self, chain: Chain) -> list[Value | Error]:
-        outcomes: list[Value | Error] = []
-        for item in chain.nested:
-            try:
-                result = self._result(item)
-                outcomes.append(Value(result if self.finish is None else self.finish(result)))
-            except BaseException as error:
-                if not chain.root.return_exceptions or is_users_interrupt(error):
-                    raise
-                self.has_failures = True
-                outcomes.append(self.failed(error))
-        try:
-            return outcomes
-        finally:
-            del outcomes  # the traceback of one that failed holds this frame, which must not hold it in turn
-
     def _result(self, chain: Chain) -> Any:
         known = self._results.get(id(chain))
         if known is None:
             self._at, self._step = chain, 0
             try:
-                known = Value(self._take(chain))
+                known = Value(self._take(chain, chain.root))
             except BaseException as error:
                 self._results[id(chain)] = self.failed(error)  # it may be asked for again, by the next item of a batch
                 raise
             self._results[id(chain)] = known
         elif isinstance(known, Error):
             self._at, self._step = self.chain.parts()[known.place], known.step
-            raise known.exception
+            try:
+                raise known.exception
+            finally:
+                del known  # as above
         return known.value
 
 
@@ -298,8 +336,8 @@ def capture(chain: Chain, within: Callable[[Replay], Any] | None = None) -> Outc
     step = 0
     try:
         if replay is not None:
-            result = replay.run() if within is None else within(replay)
-            return Several(result) if chain.is_batch and chain.root.return_exceptions else Value(result)
+            # Not kept in a variable: of exceptions among the results the tracebacks lead to this frame.
+            return (Several if chain.returns_exceptions else Value)(replay.run() if within is None else within(replay))
         # `Replay.run` written out: for a small call the object and its method cost half as much again.
         target = chain.root
         for operation in chain.steps:
@@ -309,8 +347,10 @@ def capture(chain: Chain, within: Callable[[Replay], Any] | None = None) -> Outc
     except BaseException as error:
         if is_users_interrupt(error):
             raise
+        if replay is not None:
+            return replay.failed(error)
         _shorten_traceback(error)
-        return Error(error, step) if replay is None else replay.failed(error)
+        return Error(error, step)
     finally:
         if replay is not None:
             replay.forget()
@@ -324,13 +364,16 @@ def is_users_interrupt(error: BaseException) -> bool:
 _RUNS_IN_TRACEBACK = 8
 """How many runs one traceback may show: more than work that runs work that runs work will ever need."""
 
+_WHERE_RUNS_END = frozenset({capture.__code__, Replay._try_items.__code__})
+"""What catches, and so stands once in a traceback for each time that its exception was raised."""
+
 
 def _shorten_traceback(error: BaseException) -> None:
     # Each raise of one object adds to the traceback of the last: a module's constant would collect the frames of all
     # its runs, with all that their variables hold. Runs inside one another are there rightly, but are few.
     entry, runs = error.__traceback__, 0
     while entry is not None:
-        runs += entry.tb_frame.f_code is capture.__code__
+        runs += entry.tb_frame.f_code in _WHERE_RUNS_END
         if runs == _RUNS_IN_TRACEBACK:
             entry.tb_next = None
         entry = entry.tb_next

@@ -10,12 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import types
+from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any, final
+from typing import Any, TypeAlias
 
 from .nesting import PLAIN
 
-__all__ = ["MOST", "Code", "describe", "describe_key", "name_of"]
+__all__ = ["MOST", "Known", "describe", "describe_key", "name_of"]
 
 _LONGEST = 80
 """Characters shown of one value."""
@@ -34,22 +35,21 @@ _HARMLESS = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib
 """Modules of the standard library whose types write only what they are made of."""
 
 
-@final
-class Code(str):
-    """Text that is code already and stands for what it would make."""
+Known: TypeAlias = Mapping[type, Callable[[Any], str]]
+"""How values of some types read, for whoever knows better."""
 
-    __slots__ = ()
+_NOTHING: Known = types.MappingProxyType({})
 
 
-def describe(value: Any, levels: int = _DEEPEST) -> str:
+def describe(value: Any, known: Known = _NOTHING, levels: int = _DEEPEST) -> str:
     """Return `value` as code, shortened; for an object of a type that is not known, ``Type(...)``."""
     kind = type(value)
-    if kind is Code:
-        return str(value)
+    if kind in known:
+        return known[kind](value)
     if kind in _BRACKETS:
-        return _describe_members(value, levels)
+        return _describe_members(value, known, levels)
     if kind is slice:
-        return f"slice({', '.join([describe(part, levels) for part in (value.start, value.stop, value.step)])})"
+        return f"slice({', '.join([describe(part, known, levels) for part in (value.start, value.stop, value.step)])})"
     if issubclass(kind, _NAMED):
         return name_of(value)
     if issubclass(kind, enum.Enum) and value._name_ is not None:
@@ -64,7 +64,7 @@ def describe(value: Any, levels: int = _DEEPEST) -> str:
     return f"{kind.__qualname__}(...)"
 
 
-def _describe_members(value: Any, levels: int) -> str:
+def _describe_members(value: Any, known: Known, levels: int) -> str:
     kind = type(value)
     if not value:
         return repr(value)
@@ -72,9 +72,10 @@ def _describe_members(value: Any, levels: int) -> str:
     if not levels:
         return f"{opening}...{closing}"
     if kind is dict:
-        shown = [f"{describe(k, levels - 1)}: {describe(v, levels - 1)}" for k, v in islice(value.items(), MOST)]
+        pairs = islice(value.items(), MOST)
+        shown = [f"{describe(key, known, levels - 1)}: {describe(part, known, levels - 1)}" for key, part in pairs]
     else:
-        shown = [describe(member, levels - 1) for member in islice(value, MOST)]
+        shown = [describe(member, known, levels - 1) for member in islice(value, MOST)]
     if kind in (set, frozenset):
         shown.sort()
     if len(value) > MOST:
@@ -83,11 +84,12 @@ def _describe_members(value: Any, levels: int) -> str:
     return f"{opening}{', '.join(shown)}{alone}{closing}"
 
 
-def describe_key(key: Any) -> str:
+def describe_key(key: Any, known: Known = _NOTHING) -> str:
+    """Return `key`, or one of several keys, as it stands in brackets: a slice with colons."""
     if type(key) is not slice:
-        return describe(key)
-    bounds = ["" if bound is None else describe(bound) for bound in (key.start, key.stop)]
-    return ":".join(bounds if key.step is None else [*bounds, describe(key.step)])
+        return describe(key, known)
+    bounds = ["" if bound is None else describe(bound, known) for bound in (key.start, key.stop)]
+    return ":".join(bounds if key.step is None else [*bounds, describe(key.step, known)])
 
 
 def _is_harmless(value: Any, kind: type) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import threading
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -92,6 +92,7 @@ def batch(*qs: Slacker, return_exceptions: bool = False) -> Slacker:
 
     Raises:
         TypeError: one is no Slacker, has another worker, or options of its own.
+        ValueError: they are nested too deep.
     """
     for q in qs:
         check_recipe(q)
@@ -102,7 +103,7 @@ def batch(*qs: Slacker, return_exceptions: bool = False) -> Slacker:
     for q in qs:
         worker = common_worker("batch(...)", worker, q)
         nested.append(chain_to_nest(q))
-    return made(Slacker, Chain(Batch(bool(return_exceptions)), (), tuple(nested)), worker)
+    return made(Slacker, Chain(Batch(len(nested), bool(return_exceptions)), (), tuple(nested)), worker)
 
 
 def run(q: Slacker) -> Coroutine[Any, Any, Any]:
@@ -141,6 +142,6 @@ def stream(q: Slacker, chunk_size: int = CHUNK_SIZE) -> Stream:
 def _checked_timeout(timeout: object) -> float:
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         raise TypeError(f"timeout must be a number of seconds, got {timeout!r}")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout must be a number of seconds above 0, and no centuries, got {timeout!r}")
     return float(timeout)

@@ -36,15 +36,15 @@ Replace: TypeAlias = Callable[[Any], Any]
 @singledispatch
 def parts_of(value: Any) -> Iterable[Collection[Any]]:
     """Return the values that `value` holds, as one or more collections; empty for what is not looked through."""
-    return ([_field(value, name) for name in _field_names(value)],) if is_dataclass(type(value)) else ()
+    return ([part for _name, part in _fields(value)],) if is_dataclass(type(value)) else ()
 
 
 @singledispatch
 def rebuilt(value: Any, replace: Replace) -> Any:
     """Return the like of `value`, with `replace(part)` for each value that it holds; `value` itself stays as it is."""
     same = copy.copy(value)
-    for name in _field_names(value):
-        object.__setattr__(same, name, replace(_field(value, name)))
+    for name, part in _fields(value):
+        object.__setattr__(same, name, replace(part))  # past a frozen dataclass's refusal
     return same
 
 
@@ -97,7 +97,8 @@ def _(value: Any, replace: Replace) -> Any:
     replaced = [(replace(key), replace(part)) for key, part in dict.items(value)]
     same = copy.copy(value)  # of its own class, with the default factory, for example, that it may have
     same.clear()
-    same.update(replaced)
+    for key, part in replaced:  # no update(), of which a Counter makes a sum
+        same[key] = part
     return same
 
 
@@ -106,14 +107,20 @@ def _(value: Any, replace: Replace) -> Any:
     return slice(replace(value.start), replace(value.stop), replace(value.step))
 
 
-def _field_names(value: Any) -> list[str]:
-    return [field.name for field in fields(value)]
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that are set, past a property, a class of its own or a ``__getattr__``: those may be queries."""
+    for name in [field.name for field in fields(value)]:
+        held = inspect.getattr_static(value, name, _UNSET)
+        if isinstance(held, types.MemberDescriptorType):  # of a class with slots
+            try:
+                held = held.__get__(value)
+            except AttributeError:
+                continue
+        if held is not _UNSET:
+            yield name, held
 
 
-def _field(value: Any, name: str) -> Any:
-    # Past a property, or a class of its own that a field has: that may be a query.
-    held = inspect.getattr_static(value, name, None)
-    return getattr(value, name, None) if isinstance(held, types.MemberDescriptorType) else held
+_UNSET = object()
 
 
 # --- looking and replacing -------------------------------------------------------------------------------------------
@@ -155,12 +162,12 @@ def find(values: Collection[Any], is_sought: Callable[[type], bool]) -> Any:
 
 def replace(value: Any, is_sought: Callable[[type], bool], put: Replace) -> Any:
     """Return `value` with `put(x)` for each x that `find` would find in it; what holds none of them stays the same
-    object.
+    object, and what occurs twice is the same object in both places still.
 
     Raises:
         TypeError: what holds one contains itself.
     """
-    open_now: set[int] = set()
+    done: dict[int, tuple[Any, Any]] = {}  # by id(): what it is, to keep it alive, and what stands in its place
 
     def replaced(part: Any) -> Any:
         kind = type(part)
@@ -168,14 +175,15 @@ def replace(value: Any, is_sought: Callable[[type], bool], put: Replace) -> Any:
             return part
         if is_sought(kind):
             return put(part)
-        if find((part,), is_sought) is None:
-            return part
-        if id(part) in open_now:
+        if id(part) not in done:
+            done[id(part)] = part, _OPEN
+            done[id(part)] = part, part if find((part,), is_sought) is None else rebuilt(part, replaced)
+        new = done[id(part)][1]
+        if new is _OPEN:
             raise TypeError(f"a {kind.__name__} that holds a recipe contains itself")
-        open_now.add(id(part))
-        try:
-            return rebuilt(part, replaced)
-        finally:
-            open_now.discard(id(part))
+        return new
 
     return replaced(value)
+
+
+_OPEN = object()

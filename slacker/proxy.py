@@ -95,7 +95,8 @@ class Slacker(Recipe):
         return longer(q, Call(args, kwargs))
 
     def __getitem__(self, key: Any) -> Slacker:
-        if type(key) in PLAIN:
+        kind = type(key)
+        if kind in PLAIN or (kind is slice and are_plain((type(key.start), type(key.stop), type(key.step)))):
             return longer(self, Item(key))
         q, (key,) = nested_in(self, (key,))
         return longer(q, Item(key))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias, TypeVar
 
 from .chain import AS_USUAL, Chain, Options, Ref, Step
@@ -48,7 +48,7 @@ set_state: Callable[[Recipe, State], None] = Recipe.__dict__["_slacker_state"]._
 state_of: Callable[[Recipe], State] = Recipe.__dict__["_slacker_state"].__get__
 _set_chain: Callable[[Recipe, Chain], None] = Recipe.__dict__["_slacker_chain"].__set__
 _kept_chain: Callable[[Recipe], Chain] = Recipe.__dict__["_slacker_chain"].__get__
-_nesting = threading.Lock()
+_nesting = threading.RLock()  # reentrant: a collection may run anybody's __del__ while it is held
 
 
 def longer(q: R, step: Step) -> R:
@@ -117,7 +117,7 @@ def nested_in(q: R, arguments: Any) -> tuple[R, Any]:
     Raises:
         TypeError: there is an awaitable among them, a recipe of another worker or with options of its own, or a
             recipe in something that is not looked through.
-        ValueError: they are nested too deep.
+        ValueError: they are nested too deep, or have a worker without the database of a transaction that is asked for.
     """
     if not _holds_recipes(q, arguments):
         return q, arguments
@@ -139,7 +139,10 @@ def nested_in(q: R, arguments: Any) -> tuple[R, Any]:
             nested.append(chain)
         return refs[id(chain)]
 
+    joined = worker is None
     arguments = replace(arguments, _is_unfinished, put)
+    if joined and worker is not None and options.atomic is not None:
+        worker.check_atomic(options.atomic)
     return made(type(q), Chain(root, steps, tuple(nested), options), worker), arguments
 
 
@@ -148,14 +151,12 @@ def _holds_recipes(q: Recipe, arguments: Any) -> bool:
     for kind, values, opens in surveyed(arguments):
         if _is_unfinished(kind):
             holds = True
-        elif not opens and not issubclass(kind, _NAMED):
-            for value in values:
-                if type(value) is kind and any(issubclass(type(held), Recipe) for held in _attributes(value)):
-                    raise TypeError(
-                        f"an argument of {chain_of(q).outline()} is or holds a {kind.__name__}, which has a recipe as "
-                        "an attribute, where it would not be replayed; pass the recipe as an argument of its own, or "
-                        "register the type with slacker.nesting.parts_of and rebuilt"
-                    )
+        elif not opens and any(issubclass(held, Recipe) for held in _kinds_of_attributes(kind, values)):
+            raise TypeError(
+                f"an argument of {chain_of(q).outline()} is or holds a {kind.__name__}, which has a recipe as an "
+                "attribute, where it would not be replayed; pass the recipe as an argument of its own, or register "
+                "the type with slacker.nesting.parts_of and rebuilt"
+            )
     return holds
 
 
@@ -163,12 +164,16 @@ _NAMED = (type, types.FunctionType, types.ModuleType)
 """What has attributes of its own and travels by name: a module may well hold recipes."""
 
 
-def _attributes(value: Any) -> Iterable[Any]:
-    try:
-        held: dict[str, Any] = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return ()
-    return held.values()
+def _kinds_of_attributes(kind: type, values: Collection[Any]) -> set[type]:
+    """Return the types of the attributes of those of `values` that are of `kind`."""
+    kinds: set[type] = set()
+    if kind.__dictoffset__ and not issubclass(kind, _NAMED):
+        held = next((vars(base)["__dict__"] for base in kind.__mro__ if "__dict__" in vars(base)), None)
+        if isinstance(held, types.GetSetDescriptorType | types.MemberDescriptorType):  # no property: it may be a query
+            for value in values:
+                if type(value) is kind:
+                    kinds.update(map(type, dict.values(held.__get__(value))))
+    return kinds
 
 
 def common_worker(where: str, worker: Worker | None, q: Recipe) -> Worker | None:

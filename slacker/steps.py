@@ -1,6 +1,7 @@
 """What a chain is made of: steps, what stands among their arguments for the result of another chain, and options.
 
-A step knows how to apply itself to a target, how it reads, and how it looks with other values in place of its `Ref`.
+A step knows how to apply itself to a target, how it reads (`show`, and `outline` without values), and how it is with
+other values in place of each `Ref` (`put`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
-from .describe import describe, describe_key
+from .describe import Known, describe, describe_key
 from .nesting import replace
 
 __all__ = ["AS_USUAL", "Attr", "Batch", "Call", "Item", "Options", "Ref", "Step"]
@@ -51,8 +52,11 @@ class Attr:
     def put(self, put: Put) -> Attr:
         return self
 
-    def __repr__(self) -> str:
+    def show(self, known: Known) -> str:
         return f".{self.name}"
+
+    def __repr__(self) -> str:
+        return self.show({})
 
     def outline(self) -> str:
         return f".{self.name}"
@@ -77,10 +81,13 @@ class Call:
         args, kwargs = replace((self.args, self.kwargs), _is_ref, put)
         return Call(args, kwargs)
 
-    def __repr__(self) -> str:
-        shown = [describe(value) for value in self.args]
-        shown += [f"{name}={describe(value)}" for name, value in self.kwargs.items()]
+    def show(self, known: Known) -> str:
+        shown = [describe(value, known) for value in self.args]
+        shown += [f"{name}={describe(value, known)}" for name, value in self.kwargs.items()]
         return f"({', '.join(shown)})"
+
+    def __repr__(self) -> str:
+        return self.show({})
 
     def outline(self) -> str:
         return "(...)" if self.args or self.kwargs else "()"
@@ -102,9 +109,13 @@ class Item:
     def put(self, put: Put) -> Item:
         return Item(replace(self.key, _is_ref, put))
 
-    def __repr__(self) -> str:
+    def show(self, known: Known) -> str:
         keys = self.key if type(self.key) is tuple and self.key else (self.key,)
-        return f"[{', '.join(map(describe_key, keys))}{',' if keys is self.key and len(keys) == 1 else ''}]"
+        alone = "," if keys is self.key and len(keys) == 1 else ""
+        return f"[{', '.join([describe_key(key, known) for key in keys])}{alone}]"
+
+    def __repr__(self) -> str:
+        return self.show({})
 
     def outline(self) -> str:
         return "[...]"
@@ -121,13 +132,15 @@ Step: TypeAlias = Attr | Call | Item
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A root that stands for the list of what the nested chains give, replayed in order.
+    """A root that stands for the list of what the first `size` of the nested chains give, replayed in order.
 
     Args:
+        size: how many; chains nested after those are among the arguments of steps.
         return_exceptions: whether one that fails has its exception in the list, and the others run all the same, or
             the batch fails with it, and those after it do not run.
     """
 
+    size: int
     return_exceptions: bool = False
 
 

@@ -29,18 +29,24 @@ class Layer(NamedTuple):
 LAYERS = {
     # What is recorded and what came of it: no loop, no bytes, no framework.
     "errors": Layer(),
-    "chain": Layer("errors"),
-    "outcome": Layer("chain errors"),
+    "nesting": Layer(),
+    "describe": Layer("nesting"),
+    "steps": Layer("describe nesting"),
+    "outcome": Layer("errors"),
+    "chain": Layer("describe outcome steps"),
     # Bytes. One module pickles, another signs and has never heard of pickle; the hook has heard of no framework.
     "wire.pickling": Layer("", "pickle"),
     "wire.requests": Layer("chain errors outcome wire.pickling"),
-    "wire.replies": Layer("errors outcome wire.pickling wire.requests"),
-    "wire": Layer("chain errors outcome wire.replies wire.requests"),
+    "wire.replies": Layer("errors outcome wire.pickling"),
+    "wire.answers": Layer("chain errors outcome wire.pickling wire.replies"),
+    "wire": Layer("chain errors outcome wire.answers wire.replies wire.requests"),
     "signing": Layer("errors"),
     "hook": Layer("errors signing wire"),
     "wsgi": Layer("hook", "_typeshed"),
-    # The one place with magic, which knows workers only by their base.
-    "proxy": Layer("chain workers.base workers.local", "asyncio"),
+    # The one place with magic, and what it records, which know workers only by their base and the one of nobody else.
+    "recipe": Layer("chain nesting workers.base workers.local"),
+    "proxy": Layer("chain nesting recipe workers.base", "asyncio"),
+    "functions": Layer("chain proxy recipe workers.base"),
     # Stands alone.
     "adisp": Layer("", "asyncio"),
     # Workers get chains; they have not heard of proxies, and but for one not of Django.
@@ -74,7 +80,7 @@ LAYERS = {
     ),
     # The flat faces.
     "workers": Layer("workers.base workers.local workers.http workers.django"),
-    "": Layer("adisp errors proxy workers.base"),
+    "": Layer("adisp errors functions proxy recipe workers.base"),
 }
 """By name within slacker. Whoever adds a module decides here where it stands."""
 
@@ -141,6 +147,8 @@ def test_layer(name: str) -> None:
     ("source", "name", "found"),
     [
         ("import pickle", "chain", {"pickle"}),
+        ("from .chain import Chain", "outcome", {"slacker.chain"}),
+        ("from .recipe import Recipe", "nesting", {"slacker.recipe"}),
         ("import pickle as p", "chain", {"pickle"}),
         ("from pickle import loads", "proxy", {"pickle"}),
         ("import asyncio.events", "outcome", {"asyncio.events"}),
@@ -158,7 +166,7 @@ def test_layer(name: str) -> None:
         ("def later():\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
         ("if TYPE_CHECKING:\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
         ("try:\n    import uvloop\nexcept ImportError:\n    pass", "workers.base", {"uvloop"}),
-        ("from .errors import SlackerError\nimport os.path", "chain", set()),
+        ("from .outcome import Error\nimport os.path", "chain", set()),
         ("from ..chain import Chain\nimport asyncio", "workers.local", set()),
     ],
 )

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from slacker.chain import Attr, Call, Chain, Item, Replay
+from slacker.chain import Attr, Call, Chain, Item, Replay, capture
 from slacker.errors import RemoteError, SlackerError
-from slacker.chain import capture
 from slacker.outcome import Error, Outcome, Value, type_name
 
 

@@ -16,7 +16,7 @@ import slacker
 import slacker.workers
 
 MODULES = [
-    *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.outcome", "slacker.proxy"],
+    *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.functions", "slacker.outcome"],
     *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.local"],
     *["slacker.django_backend.results", "slacker.django_backend.scope", "slacker.django_backend.testing"],
 ]
@@ -69,7 +69,7 @@ def test_names_of_slacker() -> None:
     """The public names of slacker are these."""
     assert " ".join(slacker.__all__) == (
         "DeadlineExceeded ProtocolError QueueFull Refused RemoteError Slacker SlackerError SlackerException "
-        "TransportError Worker WorkerClosed adisp attr chain_of options run"
+        "TransportError Worker WorkerClosed adisp attr batch chain_of options run"
     )
 
 
@@ -104,7 +104,8 @@ SIGNATURES = {
     slacker.Slacker.proceed: "(self, callback=None, on_error=None)",
     slacker.attr: "(q, name)",
     slacker.chain_of: "(q)",
-    slacker.options: "(q, worker=None)",
+    slacker.options: "(q, worker=None, *, timeout=None, atomic=None)",
+    slacker.batch: "(*qs, return_exceptions=False)",
     slacker.run: "(q)",
     slacker.Worker.run: "(self, chain)",
     slacker.Worker.submit: "(self, chain)",
@@ -134,7 +135,7 @@ SIGNATURES = {
     slacker.ProtocolError: "(message='', *, executed=Ellipsis)",
     slacker.Refused: "(message='', *, reason='', executed=Ellipsis, details=None)",
     slacker.RemoteError: "(type_name='', message='', *, executed=Ellipsis)",
-    slacker.chain.Chain: "(root, steps=())",
+    slacker.chain.Chain: "(root, steps=(), nested=(), options=Options(timeout=None, atomic=None))",
     slacker.chain.Chain.replay: "(self, base=None)",
     slacker.chain.Chain.outline: "(self)",
     slacker.chain.Attr: "(name)",

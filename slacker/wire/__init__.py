@@ -73,6 +73,25 @@ def encode_request(
     return envelope([encode_call(chain, stream=stream) for chain in chains], encode_options(options or {}))
 
 
+def _perform_plainly(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    return _refusal_if_atomic(chain) or capture(chain)
+
+
+def _stream_plainly(chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
+    if (refused := _refusal_if_atomic(chain)) is not None:
+        yield refused
+        return
+    yield from streamed(chain, options["stream"])
+
+
+def _refusal_if_atomic(chain: Chain) -> Error | None:
+    if chain.options.atomic is None:
+        return None
+    # Rather not at all than without the transaction.
+    message = f"atomic={chain.options.atomic!r} is asked for where nobody knows of databases"
+    return Error(Refused(message, reason="bad-request"), 0)
+
+
 Clock: TypeAlias = Callable[[], int]
 """Milliseconds since 1970."""
 
@@ -93,8 +112,8 @@ class FarSide:
         pack: makes of results what pickles better.
     """
 
-    perform: Perform = lambda chain, options: capture(chain)
-    stream: PerformStream | None = lambda chain, options: streamed(chain, options["stream"])
+    perform: Perform = _perform_plainly
+    stream: PerformStream | None = _stream_plainly
     pack: Pack = as_it_is
 
 

@@ -44,15 +44,17 @@ class Answers:
         chains: those of the calls, in the order in which they were asked.
     """
 
-    __slots__ = ("_first", "_outcomes", "_parts", "chains", "complete", "count")
+    __slots__ = ("_first", "_outcomes", "_parts", "_refused", "chains", "complete", "count")
 
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = chains
-        sizes = [len(chain.nested) if chain.is_batch else 1 for chain in chains]
+        sizes = [len(chain.items) if chain.is_batch else 1 for chain in chains]
         self.count = sum(sizes)
         self._first = [0] if len(sizes) == 1 else [*accumulate(sizes, initial=0)][:-1]
         self.complete = False
         self._outcomes: dict[int, Value | Error] = {}
+        self._refused: set[int] = set()
+        """Answers in the place of which their call was refused, with all that were to follow."""
         self._parts: dict[int, tuple[bytes, Value | Error]] = {}
         """Of results in chunks: the tag, and the items so far, or what kept one of them from being loaded."""
 
@@ -77,6 +79,8 @@ class Answers:
         elif kind in (Kind.ERROR, Kind.REFUSED):  # which may come after some items
             self._parts.pop(answer, None)
             self._settle(answer, _decode_failure(kind, payload))
+            if kind == Kind.REFUSED:
+                self._refused.add(answer)
         else:
             raise ProtocolError(f"a frame of kind {kind} came, which is not known or not for here", executed=True)
 
@@ -98,8 +102,10 @@ class Answers:
     def _outcome(self, chain: Chain, first: int) -> Outcome:
         if not chain.is_batch:
             return self._answers(first, 1)[0]
-        answers = self._answers(first, len(chain.nested))
-        if len(answers) == len(chain.nested) and chain.root.return_exceptions:
+        answers = self._answers(first, len(chain.items))
+        if first + len(answers) - 1 in self._refused:
+            return answers[-1]
+        if len(answers) == len(chain.items) and chain.returns_exceptions:
             return Several(answers)
         failure = next((answer for answer in answers if isinstance(answer, Error)), None)
         return failure or Value([answer.value for answer in answers if isinstance(answer, Value)])

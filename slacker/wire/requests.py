@@ -4,7 +4,8 @@
     head: [version, Python's release, options, [call, ...]]
     call: [length of its arguments, its own options, chain, chain nested in it, ...]
     chain: [root, [number of a chain nested in it, ...], step, ...]
-    root: [module, qualified name], or the number of an argument; of a batch, whether it returns exceptions
+    root: [module, qualified name], or the number of an argument; of a batch, [how many items, whether it returns
+          exceptions]: as many of the nested chains, from the first
     step: "name" for an attribute, [number] for an item, number for a call (-1: without arguments)
 
 A call's own options are "deadline" (milliseconds since 1970), "atomic" (the alias of a database) and "stream" (items of
@@ -94,7 +95,7 @@ def _encode_chain(chain: Chain, numbers: Mapping[int, int], pickled: list[Any]) 
     if len(chain.steps) > MAX_STEPS:
         raise _malformed(f"{chain.outline()} has {len(chain.steps)} steps; {MAX_STEPS} may be sent")
     if type(chain.root) is Batch:
-        root = "true" if chain.root.return_exceptions else "false"
+        root = f"[{chain.root.size},{'true' if chain.root.return_exceptions else 'false'}]"
     else:
         root = _locate(chain.root) or _store(pickled, chain.root)
     plain = [root, f"[{','.join([str(numbers[id(nested)]) for nested in chain.nested])}]"]
@@ -199,8 +200,8 @@ class PlainCall(NamedTuple):
     @property
     def answers(self) -> int:
         """How many results it gives: a batch gives one for each item, so that a long one comes in chunks."""
-        root, nested, *steps = self.chains[0]
-        return len(nested) if type(root) is bool and not steps else 1
+        root, _nested, *steps = self.chains[0]
+        return root[0] if _is_batch(root) and not steps else 1
 
 
 @final
@@ -304,12 +305,12 @@ def _check_chain(plain: Any, number: int, count: int) -> None:
     if type(plain) is not list or not 2 <= len(plain) <= MAX_STEPS + 2:
         raise _malformed(f"a chain must be a root, what is nested, and at most {MAX_STEPS} steps")
     root, nested, *steps = plain
-    if not (_is_location(root) or _is_number(root) or type(root) is bool):
+    if not (_is_location(root) or _is_number(root) or _is_batch(root)):
         raise _malformed("the root of a chain is neither a name nor a number, nor a batch")
     if type(nested) is not list or not all(_is_number(inner) and number < inner < count for inner in nested):
         raise _malformed("what is nested in a chain is no later chain of its call")
-    if type(root) is bool and not nested:
-        raise _malformed("a batch has no items")
+    if _is_batch(root) and not 1 <= root[0] <= len(nested):
+        raise _malformed("a batch is not of as many items as are nested in it")
     for step in steps:
         if not _is_step(step):
             shown = step if type(step) is str else type(step).__name__
@@ -328,6 +329,10 @@ def _is_number(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_batch(value: Any) -> bool:
+    return type(value) is list and list(map(type, value)) == [int, bool]
+
+
 def _is_location(value: Any) -> bool:
     if type(value) is not list or len(value) != 2 or not type(value[0]) is type(value[1]) is str:
         return False
@@ -340,10 +345,10 @@ def _is_plain_name(name: str) -> bool:
 
 
 def _root(plain: Any, pickled: list[Any]) -> Any:
-    if type(plain) is bool:
-        return Batch(plain)
     if type(plain) is int:
         return pickled[plain]
+    if _is_batch(plain):
+        return Batch(*plain)
     module, name = plain
     found: Any = importlib.import_module(module)
     for part in name.split(".") if name else ():
