@@ -17,9 +17,10 @@ from django.test import override_settings
 
 from slacker import Slacker, TransportError
 from slacker.workers import DjangoHttpWorker
+from tests.http.servers import children
 
 from .conftest import AUDIENCE
-from .helpers import LIVENESS, Server, until
+from .helpers import LIVENESS, Server, is_free, is_running, until
 from .project import settings, work
 
 STRONG = "a SECRET_KEY for one test alone, random enough and long enough"
@@ -181,6 +182,26 @@ async def test_a_process_that_dies_is_replaced(serve: Callable[..., Server]) -> 
         await call(server, work.kill_process)
     assert caught.value.executed is None
     assert before != await answer(server, bool, work.process)
+
+
+@pytest.mark.parametrize("case", ["at work", "reloading", "after a process was replaced"])
+async def test_its_processes_do_not_outlive_it(serve: Callable[..., Server], tmp_path: Path, case: str) -> None:
+    """When the command is killed its processes end, too: the port is free at once, a running call is served first."""
+    server = serve("--processes", "2", *(["--reload"] if case == "reloading" else []), "-v", "2")
+    if case == "after a process was replaced":
+        with pytest.raises(TransportError):
+            await call(server, work.kill_process)
+        await asyncio.to_thread(until, lambda: server.output.count("Spawning worker") == 3)
+    begun, may_end = tmp_path / "begun", tmp_path / "may end"
+    running = asyncio.create_task(call(server, work.wait_for, str(begun), str(may_end)))
+    await asyncio.to_thread(until, begun.exists)
+    processes = children(server.process.pid)
+    assert len(processes) >= 2
+    server.process.kill()
+    await asyncio.to_thread(until, lambda: is_free(server.host, server.port))
+    may_end.touch()
+    assert await running == "ended"
+    await asyncio.to_thread(until, lambda: not any(map(is_running, processes)))
 
 
 async def test_reloading(serve: Callable[..., Server], tmp_path: Path) -> None:
