@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Self, final
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady
 from django.db import connections, transaction
 from django.utils import timezone, translation
@@ -25,7 +26,7 @@ from ..chain import Chain, Replay
 from ..outcome import Outcome, capture
 from .results import settle, unread
 
-__all__ = ["Caller", "close_connections", "perform", "require_setup"]
+__all__ = ["Caller", "close_connections", "perform", "read_time_zone", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
@@ -50,6 +51,15 @@ def require_setup() -> None:
     """Raise AppRegistryNotReady, which says what to do, unless Django's apps are loaded."""
     if not apps.ready:
         raise AppRegistryNotReady("Django's apps aren't loaded yet: call django.setup() first, before any recipe runs.")
+
+
+def read_time_zone() -> None:
+    """Have Django read its default time zone, a file, here and now, and not on a loop at the first call.
+
+    Where there are no settings yet nothing happens, and the first call does read it.
+    """
+    if settings.configured:
+        timezone.get_default_timezone()
 
 
 def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform, require_setup
+from ..django_backend.scope import Caller, close_connections, perform, read_time_zone, require_setup
 from ..outcome import Outcome
 from ..signing import Keyring
 from .base import Worker
@@ -84,6 +84,7 @@ class _Shareable(Worker):
     def __init__(self, **given: Any) -> None:
         arguments = {name: value for name, value in given.items() if value is not None}
         self._own = self.make_engine(**arguments) if arguments else None
+        read_time_zone()
 
     @staticmethod
     @abc.abstractmethod
