@@ -104,3 +104,20 @@ def test_calls_leave_nothing_behind(server: Served, way: Way, warm_up: int, call
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(main(), 10 * LIVENESS))
+
+
+@pytest.fixture
+def without_gc() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("way", [succeed, fail, find_nobody, are_refused, are_cancelled])
+async def test_calls_leave_no_cycles(server: Served, without_gc: None, way: Way) -> None:
+    """What calls leave, however they end, is freed without the collector of cycles: it would hold the loop up."""
+    async with worker_for(server, way) as worker:
+        await make(worker, 200, way)
+        gc.collect()
+        await make(worker, 500, way)
+        assert gc.collect() < 100  # objects; one cycle a call would be thousands
