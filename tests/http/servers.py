@@ -192,11 +192,16 @@ class HttpServer(socketserver.ThreadingTCPServer):
 
 
 class Connection:
-    """One connection from a client, in the hands of a fault."""
+    """One connection from a client, in the hands of a fault.
 
-    def __init__(self, client: socket.socket, upstream: int) -> None:
+    Attributes:
+        waits: set when the fault does nothing more but wait for the client.
+    """
+
+    def __init__(self, client: socket.socket, upstream: int, waits: threading.Event) -> None:
         self.client = client
         self.upstream = upstream
+        self.waits = waits
 
     def read_request(self) -> bytes:
         """Read one request, whole."""
@@ -228,6 +233,7 @@ class Connection:
 
     def wait(self) -> None:
         """Wait until the client closes, or for the end of the test."""
+        self.waits.set()
         with contextlib.suppress(OSError):
             while self.client.recv(65536):
                 pass
@@ -274,11 +280,13 @@ class Faulty:
 
     Attributes:
         accepted: how many connections came.
+        waits: set when a connection's fault waits for the client.
     """
 
     def __init__(self, upstream: int, host: str = "127.0.0.1") -> None:
         self.script: deque[Fault] = deque()
         self.accepted = 0
+        self.waits = threading.Event()
         self.host = host
         self._upstream = upstream
         self._sockets: list[socket.socket] = []
@@ -333,7 +341,7 @@ class Faulty:
             thread.start()
 
     def _run(self, fault: Fault, client: socket.socket) -> None:
-        connection = Connection(client, self._upstream)
+        connection = Connection(client, self._upstream, self.waits)
         with contextlib.closing(connection), contextlib.suppress(OSError, ValueError):  # client gone, or test over
             fault(connection)
 
