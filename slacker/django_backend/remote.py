@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,8 @@ def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outc
     local = Caller.current()  # for what does not come along, from an HttpWorker that is not Django's
     language = options.get("language", local.language)
     zone = _zone(options["zone"]) if "zone" in options else local.timezone
-    return perform(chain, Caller(language, zone), own_thread=own_thread)
+    # In a context of its own, as in a ThreadWorker: what the work sets there is not seen by the thread's next chain.
+    return copy_context().run(perform, chain, Caller(language, zone), own_thread=own_thread)
 
 
 def _zone_name(zone: dt.tzinfo) -> str | float:
