@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-import datetime
+import datetime as dt
 import decimal
 import importlib
 import os
@@ -73,7 +73,7 @@ def leave_traces() -> None:
     VAR.set("left behind")
     decimal.getcontext().prec = 3
     translation.activate("fr")
-    timezone.activate(datetime.UTC)
+    timezone.activate(dt.UTC)
     print("to stdout " * 10_000)
     print("to stderr " * 10_000, file=sys.stderr)
 
