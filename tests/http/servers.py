@@ -380,6 +380,11 @@ def count_connections(port: int) -> int:
     return sum(remote.endswith(f":{port:04X}") and state in ("01", "08") for _, remote, state, _ in _sockets())
 
 
+def is_connecting(port: int) -> bool:
+    """Tell whether somebody on this machine waits for a connection to its own `port` to stand."""
+    return any(remote.endswith(f":{port:04X}") and state == "02" for _, remote, state, _ in _sockets())  # SYN sent
+
+
 def listens(pid: int, port: int) -> bool:
     """Tell whether process `pid` holds the socket that listens on `port`."""
     here = f":{port:04X}"

@@ -18,7 +18,7 @@ from slacker.workers.http import PyqwestTransport
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, ticking
-from .servers import LIVENESS, Connection, Fault, HttpServer, until
+from .servers import LIVENESS, Connection, Fault, HttpServer, is_connecting, until
 
 
 def answers(reply: bytes) -> Fault:
@@ -75,6 +75,27 @@ async def test_connections_are_never_accepted(watch: Watch) -> None:
     watch.closing.enter_context(socket.create_connection(address))  # the one that the backlog has room for
     worker = watch.worker(f"http://127.0.0.1:{address[1]}/", timeout=3, recovers=False)
     await watch.fails(watch.call(worker), TransportError, False, "nothing was sent")
+
+
+async def test_a_call_is_cancelled_while_it_connects(watch: Watch) -> None:
+    """A call that is cancelled before its connection stands sends nothing, then or later, and frees its place."""
+    listener = watch.closing.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+    address = listener.getsockname()
+    fills_the_backlog = watch.closing.enter_context(socket.create_connection(address))
+    worker = watch.worker(f"http://127.0.0.1:{address[1]}/", max_connections=1, recovers=False)
+    for _ in range(2):
+        call = watch.call(worker).fetch()
+        await eventually(lambda: is_connecting(address[1]))
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        await eventually(lambda: not is_connecting(address[1]))
+    accepted, _ = listener.accept()
+    with accepted:
+        assert accepted.getpeername() == fills_the_backlog.getsockname()
+    listener.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listener.accept()
 
 
 @pytest.fixture(scope="module")

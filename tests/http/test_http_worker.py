@@ -445,6 +445,24 @@ async def test_corrects_its_clock_only_once() -> None:
     assert (caught.value.reason, caught.value.executed, transport.posts) == ("clock-skew", False, 2)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_the_clock_jumps_during_a_call(watch: Watch, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """A clock that is set while a call is on its way does that call no harm; the next one takes one correction."""
+    clock, jumped = time.time_ns, 0
+    server = watch.closing.enter_context(HttpServer(wsgi.application(make_hook(now=lambda: clock() // 1_000_000))))
+    monkeypatch.setattr(time, "time_ns", lambda: clock() + jumped * 3_600_000_000_000)
+    name, gate = watch.gate()
+    worker = watch.worker(server.url)
+    call = watch.call(worker, pass_gate, name).fetch()
+    await eventually(lambda: gate.arrived)
+    jumped = hours
+    gate.open()
+    assert [await call] == gate.arrived
+    await watch.call(worker)
+    await watch.call(worker)
+    assert (server.requests, len(watch.ran())) == (4, 3)
+
+
 @pytest.mark.parametrize("unsent_first", [True, False])
 async def test_each_cause_has_its_own_second_chance(unsent_first: bool) -> None:
     """A call that could not be sent, and met another clock before or after that, is sent a third time."""

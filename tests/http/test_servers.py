@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,22 @@ from typing import Any
 import pytest
 
 from slacker import DeadlineExceeded, RemoteError, Slacker, SlackerError, TransportError
+from slacker.workers import HttpWorker
 
 from . import servers
 from .conftest import Watch, eventually, pass_time
-from .servers import GRANIAN, GUNICORN, LIVENESS, HttpServer, count_connections, served_by
+from .servers import (
+    AUDIENCE,
+    GRANIAN,
+    GUNICORN,
+    KEY,
+    LIVENESS,
+    Connection,
+    Faulty,
+    HttpServer,
+    count_connections,
+    served_by,
+)
 
 SYNC = (*GUNICORN, "--worker-class", "sync")
 THREADS = (*GUNICORN, "--worker-class", "gthread", "--threads", "4")
@@ -146,6 +160,42 @@ async def test_restarts_under_load(watch: Watch) -> None:
     assert all(results)
     assert {(type(error), error.executed) for error in failed} <= {(TransportError, None), (TransportError, False)}
     assert len(failed) <= most * restarts
+
+
+async def test_processes_that_are_replaced_after_so_many_requests(watch: Watch) -> None:
+    """gunicorn's ``--max-requests`` may close connections under calls: each ends, and its error says what is known."""
+    server = watch.serve(*THREADS, "--workers", "2", "--max-requests", "25", "--max-requests-jitter", "10")
+    worker = watch.worker(server.url)
+    results = await asyncio.gather(*[watch.call(worker) for _ in range(400)], return_exceptions=True)
+    pids = {result for result in results if isinstance(result, int)}
+    failed = [result for result in results if not isinstance(result, int)]
+    assert len(pids) > 4  # processes, one after another
+    assert {(type(error), error.executed) for error in failed} <= {(TransportError, None), (TransportError, False)}
+    assert len(watch.ran()) >= len(results) - len(failed)
+
+
+async def test_a_replay_over_several_processes(tmp_path: Path) -> None:
+    """The same request many times at once runs once in each process at most, which the README says."""
+    ran = tmp_path / "ran"
+    requests: list[bytes] = []
+
+    def fault(connection: Connection) -> None:
+        requests.append(connection.read_request())
+
+    with served_by(*THREADS, "--workers", "4") as server, contextlib.closing(Faulty(server.port)) as faulty:
+        faulty.script.append(fault)
+        async with HttpWorker(faulty.url, key=KEY, audience=AUDIENCE) as worker:
+            with pytest.raises(TransportError):
+                await Slacker(servers.count, worker)(str(ran), "again")
+
+        def replay() -> bytes:
+            with socket.create_connection(("127.0.0.1", server.port), LIVENESS) as connection:
+                connection.sendall(requests[0])
+                return connection.recv(1 << 16)
+
+        answers = await asyncio.gather(*[asyncio.to_thread(replay) for _ in range(50)])
+    assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+    assert 1 <= len(ran.read_text().split()) <= 4
 
 
 # --- connections and queues ----------------------------------------------------------------------------------------
