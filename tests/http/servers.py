@@ -452,6 +452,17 @@ def numbers(count: int) -> list[int]:
     return list(range(count))
 
 
+def blobs(count: int, size: int) -> list[bytes]:
+    """Return that many bytes objects, of which no two are one."""
+    return [b"%0*d" % (size, number) for number in range(count)]
+
+
+def memory(field: str) -> int:
+    """Return a figure of this process in bytes: VmRSS is what it has, VmHWM the most that it ever had."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
+
+
 def count(path: str, token: str) -> int:
     """Note in the file at `path` that the call `token` ran here; return the id of this process."""
     with Path(path).open("ab", buffering=0) as file:  # appended at once, so that processes may share it
