@@ -37,6 +37,7 @@ PROCESSES = (*GRANIAN, "--blocking-threads", "2", "--backpressure", "64", "--res
 SERVERS = {
     "threads": None,
     "gunicorn sync": SYNC,
+    "gunicorn preload": (*SYNC, "--preload", "--workers", "2"),
     "gunicorn gthread": (*THREADS, "--workers", "2"),
     "granian": (*PROCESSES, "--workers", "4"),
 }
@@ -165,7 +166,7 @@ async def test_restarts_under_load(watch: Watch) -> None:
 async def test_processes_that_are_replaced_after_so_many_requests(watch: Watch) -> None:
     """gunicorn's ``--max-requests`` may close connections under calls: each ends, and its error says what is known."""
     server = watch.serve(*THREADS, "--workers", "2", "--max-requests", "25", "--max-requests-jitter", "10")
-    worker = watch.worker(server.url)
+    worker = watch.worker(server.url, recovers=False)  # the next calls may meet the next replacement
     results = await asyncio.gather(*[watch.call(worker) for _ in range(400)], return_exceptions=True)
     pids = {result for result in results if isinstance(result, int)}
     failed = [result for result in results if not isinstance(result, int)]
@@ -183,8 +184,10 @@ async def test_a_replay_over_several_processes(tmp_path: Path) -> None:
         requests.append(connection.read_request())
 
     with served_by(*THREADS, "--workers", "4") as server, contextlib.closing(Faulty(server.port)) as faulty:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE, timeout=LIVENESS) as worker:
+            await Slacker(servers.echo, worker)(1)  # one is ready, and will not take the request for an old one
         faulty.script.append(fault)
-        async with HttpWorker(faulty.url, key=KEY, audience=AUDIENCE) as worker:
+        async with HttpWorker(faulty.url, key=KEY, audience=AUDIENCE, timeout=LIVENESS) as worker:
             with pytest.raises(TransportError):
                 await Slacker(servers.count, worker)(str(ran), "again")
 
@@ -252,8 +255,8 @@ async def test_the_client_gives_up(watch: Watch, tmp_path: Path, command: tuple[
 
 
 async def test_a_thousand_calls_through_four_processes(watch: Watch) -> None:
-    """1000 calls in flight: none is lost, none runs twice."""
-    server = watch.serve(*PROCESSES, "--workers", "4")
+    """1000 calls in flight through 4 processes of 4 threads: none is lost, none runs twice."""
+    server = watch.serve(*PROCESSES, "--blocking-threads", "4", "--workers", "4")
     worker = watch.worker(server.url, max_connections=32, max_queue=1000)
     ready: set[int] = set()
     while len(ready) < 4:

@@ -92,6 +92,16 @@ async def test_says_which_result_cannot_come(worker: Worker, root: Any, args: tu
     await assert_works(worker)
 
 
+class Obliging:
+    def __getattr__(self, name: str) -> str:
+        return name.upper()
+
+
+async def test_asks_objects_that_make_up_their_attributes(worker: Worker) -> None:
+    """A step is an attribute as any other, also where the object makes it when it is asked."""
+    assert await Slacker(Obliging, worker)().title.lower() == "title"
+
+
 # --- exceptions --------------------------------------------------------------------------------------------------
 
 
