@@ -69,11 +69,14 @@ LAYERS = {
     "django_backend.views": Layer("wsgi django_backend.remote", "django"),
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
+    "django_backend.lifeline": Layer("", "django"),
     "django_backend.checks": Layer("django_backend.conf", "django"),
     "django_backend.apps": Layer("django_backend.checks", "django"),
     "django_backend.management": Layer(),
     "django_backend.management.commands": Layer(),
-    "django_backend.management.commands.runslacker": Layer("django_backend.conf", "django granian watchfiles"),
+    "django_backend.management.commands.runslacker": Layer(
+        "django_backend.conf django_backend.lifeline", "django granian watchfiles"
+    ),
     "django_backend.testing": Layer(
         "chain outcome wsgi django_backend.remote django_backend.scope workers.base workers.local",
         "asgiref asyncio django",

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Self, final
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone, translation
@@ -29,7 +30,7 @@ from ..streaming import Surround, streamed
 from .results import cut, settle, unread
 from .transactions import enter_transactions, is_cancelled_statement
 
-__all__ = ["Caller", "close_connections", "perform", "perform_stream", "require_setup"]
+__all__ = ["Caller", "close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
@@ -54,6 +55,15 @@ def require_setup() -> None:
     """Raise AppRegistryNotReady, which says what to do, unless Django's apps are loaded."""
     if not apps.ready:
         raise AppRegistryNotReady("Django's apps aren't loaded yet: call django.setup() first, before any recipe runs.")
+
+
+def read_time_zone() -> None:
+    """Have Django read its default time zone, a file, here and now, and not on a loop at the first call.
+
+    Where there are no settings yet nothing happens, and the first call does read it.
+    """
+    if settings.configured:
+        timezone.get_default_timezone()
 
 
 def perform(chain: Chain, caller: Caller, *, own_thread: bool, deadline: float | None = None) -> Outcome:

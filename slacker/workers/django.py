@@ -23,7 +23,14 @@ from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend import expressions as _expressions  # noqa: F401 (registers them)
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform, perform_stream, require_setup
+from ..django_backend.scope import (
+    Caller,
+    close_connections,
+    perform,
+    perform_stream,
+    read_time_zone,
+    require_setup,
+)
 from ..django_backend.transactions import check_alias
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
@@ -87,6 +94,7 @@ class _Shareable(Worker):
     def __init__(self, **given: Any) -> None:
         arguments = {name: value for name, value in given.items() if value is not None}
         self._own = self.make_engine(**arguments) if arguments else None
+        read_time_zone()
 
     @staticmethod
     @abc.abstractmethod

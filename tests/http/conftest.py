@@ -263,6 +263,13 @@ async def ticking(pause: float = 0.0) -> AsyncIterator[list[float]]:
         await asyncio.wait([task])
 
 
+def pass_time(seconds: float) -> None:
+    """Put the running loop's clock forward: deadlines pass when a test has seen what it waits for, and not before."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
+
+
 async def eventually(condition: Callable[[], Any]) -> Any:
     """Wait for `condition()` to be true without holding the loop up, and return what it gives."""
     return await asyncio.to_thread(until, condition)

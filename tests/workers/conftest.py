@@ -28,12 +28,10 @@ from .work import LIVENESS
 def _django_thread_worker() -> Worker:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     import django
-    from django.utils import timezone
 
     from slacker.workers import DjangoThreadWorker
 
     django.setup()
-    timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
     return DjangoThreadWorker(4)
 
 
