@@ -45,9 +45,17 @@ LAYERS = {
     "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
     "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
     "workers.local": Layer("chain outcome errors wire workers.base workers.pool", "asyncio"),
+    "workers.transfer": Layer("chain outcome wire workers.base", "asyncio"),
+    "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
+    "workers.child": Layer("errors wire workers.transfer"),
+    "workers.processes": Layer(
+        "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
+    ),
     "workers.http": Layer("chain outcome errors signing wire workers.base", "asyncio pyqwest"),
+    "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
+    "workers.django_processes": Layer("django_backend.conf django_backend.remote workers.child workers.processes"),
     "workers.django": Layer(
-        "chain outcome signing workers.base workers.http workers.local "
+        "chain outcome signing workers.base workers.django_engines workers.django_processes workers.http workers.local "
         "django_backend.conf django_backend.remote django_backend.scope",
         "asyncio django",
     ),
@@ -57,6 +65,7 @@ LAYERS = {
     "django_backend.scope": Layer("chain outcome django_backend.results", "django"),
     "django_backend.conf": Layer("hook signing", "django"),
     "django_backend.remote": Layer("chain errors hook outcome django_backend.conf django_backend.scope", "django"),
+    "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
     "django_backend.views": Layer("wsgi django_backend.remote", "django"),
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
@@ -70,7 +79,7 @@ LAYERS = {
         "asgiref asyncio django",
     ),
     # The flat faces.
-    "workers": Layer("workers.base workers.local workers.http workers.django"),
+    "workers": Layer("workers.base workers.local workers.executor workers.http workers.processes workers.django"),
     "": Layer("adisp errors proxy workers.base"),
 }
 """By name within slacker. Whoever adds a module decides here where it stands."""

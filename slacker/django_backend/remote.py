@@ -17,7 +17,7 @@ from ..outcome import Error, Outcome
 from . import conf
 from .scope import Caller, perform
 
-__all__ = ["caller_options", "hook"]
+__all__ = ["caller_options", "hook", "perform_as_sent"]
 
 
 def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
@@ -27,7 +27,7 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
         unreachable: tells, for each request, whether no network can reach the hook.
         own_thread: see `slacker.django_backend.scope.perform`.
     """
-    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(_perform, own_thread))
+    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(perform_as_sent, own_thread))
 
 
 def caller_options() -> dict[str, Any]:
@@ -36,7 +36,8 @@ def caller_options() -> dict[str, Any]:
     return {"django": conf.django_release(), "language": caller.language, "zone": _zone_name(caller.timezone)}
 
 
-def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def perform_as_sent(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    """Replay `chain` as Django work, with the `caller_options` that came along."""
     here, there = conf.django_release(), options.get("django")
     if there is not None and there != here:
         message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."

@@ -18,7 +18,7 @@ from ..outcome import Error, Outcome, capture
 from .base import Worker, log_call
 from .pool import Pool
 
-__all__ = ["DummyWorker", "ThreadWorker", "hidden_loop"]
+__all__ = ["DummyWorker", "ThreadWorker", "check_count", "hidden_loop"]
 
 
 class DummyWorker(Worker):
@@ -88,9 +88,9 @@ class ThreadWorker(Worker):
     ) -> None:
         if max_workers is None:
             max_workers = min(32, (os.cpu_count() or 1) + 4)
-        _check_count("max_workers", max_workers, least=1)
+        check_count("max_workers", max_workers, least=1)
         if max_queue is not None:
-            _check_count("max_queue", max_queue, least=0)
+            check_count("max_queue", max_queue, least=0)
         self._pool = Pool(max_workers, max_queue, thread_name_prefix, self.on_thread_exit)
         weakref.finalize(self, self._pool.close).atexit = False  # at exit the pool looks after itself
 
@@ -136,7 +136,8 @@ def hidden_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
-def _check_count(name: str, value: object, least: int) -> None:
+def check_count(name: str, value: object, least: int) -> None:
+    """Raise TypeError or ValueError unless `value`, the argument `name`, is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < least:
