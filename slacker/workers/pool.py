@@ -272,18 +272,21 @@ class Pool:
         job: Job | None = None
         try:
             while True:
-                if thread.on_its_way and job is not None:
+                worked = job is not None
+                job = (
+                    None  # frees what the last call left, which may take any time: before the thread looks out or waits
+                )
+                if thread.on_its_way and worked:
                     self._look_out()
                 with self._mutex:
                     self._arrive(thread)
-                    last, job = job, self._take(thread)
-                    waits = job is None and last is None
+                    job = self._take(thread)
+                    waits = job is None and not worked
                     if waits:
                         if self.closed:
                             self._call_a_thread()  # while this one does its last act
                             return
                         self._idle.append(thread)
-                del last  # frees what the last call left, which may take any time: before the thread waits
                 if job is not None:
                     self._run(thread, job)
                 elif waits and not self._wait_for_call(thread):
