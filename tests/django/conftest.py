@@ -130,7 +130,7 @@ def worker(four_threads: DjangoThreadWorker) -> DjangoThreadWorker:
     return four_threads
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes(database: dict[str, Any]) -> Iterator[DjangoProcessWorker]:
     """Make a worker with two processes, which are kept for all tests on a database: to start them takes its time."""
     made = DjangoProcessWorker(2)
