@@ -75,6 +75,7 @@ class Child:
                 [*_interpreter(), "-c", _BOOTSTRAP.format(path=list(map(str, sys.path))), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                process_group=0,  # not the terminal's: what comes of Ctrl-C the parent decides
             )
         except OSError as error:
             self._channel.close()
@@ -181,7 +182,6 @@ def main() -> None:
     os.register_at_fork(
         after_in_child=lambda: os.close(channel.detach())
     )  # else nobody would notice that this one died
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C goes to all, and the parent decides what comes of it
     work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)
     work.start()
     watch = select.poll()

@@ -326,14 +326,25 @@ async def test_is_noticed_though_its_own_child_lives_on(held: Held) -> None:
         held.release()
 
 
-async def test_an_interrupt_from_the_terminal_is_the_parents(held: Held) -> None:
-    """SIGINT, which Ctrl-C sends to all processes, ends none of them."""
-    async with ProcessWorker(1) as worker:
-        call = held.start(worker, "a")
-        (pid,) = await held.until("a")
-        os.kill(pid, signal.SIGINT)
+def test_an_interrupt_from_the_terminal_is_the_parents(held: Held) -> None:
+    """SIGINT and SIGHUP, which a terminal sends to all processes of the program, do not reach those of a worker."""
+    source = SCRIPT + textwrap.dedent(f"""
+        import signal
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, frame: print(number, flush=True))
+        async def main():
+            return await Slacker(hold, worker)({str(held.directory)!r}, "a")
+        print(asyncio.run(main()))
+    """)
+    command = [sys.executable, "-c", source]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as program:
+        work.wait_for((held.directory / "a").exists)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.killpg(program.pid, number)
+        assert program.stdout is not None
+        assert sorted([program.stdout.readline(), program.stdout.readline()]) == ["1\n", "2\n"]
         held.release()
-        assert (await call, await pid_of(worker)) == ("a", pid)
+        assert program.stdout.read() == "a\n"
 
 
 async def test_what_fails_here_costs_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
