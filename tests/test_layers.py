@@ -189,8 +189,8 @@ def test_planted_in_a_package(source: str, name: str, found: set[str]) -> None:
 
 # --- what is loaded when ---------------------------------------------------------------------------------------------
 
-OPTIONAL = {"asgiref", "distributed", "django", "granian", "pyqwest", "tornado"}
-"""What slacker can use and does not need."""
+OPTIONAL = {"asgiref", "distributed", "django", "granian", "multiprocessing", "pyqwest", "tornado"}
+"""What slacker can use and does not need, or takes its time to load."""
 
 
 def loaded_by(code: str) -> set[str]:

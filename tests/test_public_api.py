@@ -17,7 +17,8 @@ import slacker.workers
 
 MODULES = [
     *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.outcome", "slacker.proxy"],
-    *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.local"],
+    *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.executor"],
+    *["slacker.workers.local", "slacker.workers.processes"],
     *["slacker.django_backend.results", "slacker.django_backend.scope", "slacker.django_backend.testing"],
 ]
 """Where users and writers of workers import from."""
@@ -121,6 +122,10 @@ SIGNATURES = {
     ),
     slacker.workers.ThreadWorker: "(max_workers=None, *, thread_name_prefix='slacker', max_queue=None)",
     slacker.workers.ThreadWorker.aclose: "(self, timeout=10.0)",
+    slacker.workers.ExecutorWorker: "(executor, *, shutdown=False)",
+    slacker.workers.ProcessWorker: "(max_workers=None, *, max_queue=None)",
+    slacker.workers.ProcessWorker.aclose: "(self, timeout=10.0)",
+    slacker.workers.DjangoProcessWorker: "(max_workers=None, *, max_queue=None)",
     slacker.workers.DjangoThreadWorker: "(max_workers=None, *, thread_name_prefix=None, max_queue=None)",
     slacker.workers.DjangoThreadWorker.aclose: "(self, timeout=10.0)",
     slacker.adisp.process: "(func)",
@@ -177,9 +182,10 @@ def test_version() -> None:
 
 def test_lazy_workers_are_listed() -> None:
     """`dir` shows the workers that are loaded on first use."""
-    assert {"DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker", "HttpWorker", *slacker.workers.__all__} <= set(
-        dir(slacker.workers)
+    lazy = (
+        "DjangoHttpWorker DjangoProcessWorker DjangoThreadWorker DjangoWorker ExecutorWorker HttpWorker ProcessWorker"
     )
+    assert {*lazy.split(), *slacker.workers.__all__} <= set(dir(slacker.workers))
 
 
 @pytest.mark.parametrize("module", [slacker, slacker.workers])

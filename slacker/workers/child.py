@@ -63,12 +63,16 @@ class Child:
     Args:
         setup: what it shall do first.
 
+    Attributes:
+        busy: whether it has work, or is being set up.
+
     Raises:
         SlackerError: it cannot be started. `executed` is False.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.busy = True  # until it is ready
         self._channel, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -97,6 +101,7 @@ class Child:
         """
         self._send(json.dumps(self.setup).encode())
         _, failure = self._receive("before it was ready; the call did not run", executed=False)
+        self.busy = False
         if failure:
             *_, last_line = failure.decode().rstrip().splitlines()
             error = SlackerError(f"a process cannot be set up, this call did not run: {last_line}", executed=False)
@@ -109,8 +114,10 @@ class Child:
         Raises:
             TransportError: the process died, for what the work did or by somebody's hand.
         """
+        self.busy = True
         self._send(envelope)
         frames, _ = self._receive("while it had this call; whether that was done is not known", executed=None)
+        self.busy = False
         return frames
 
     def end(self, patience: float) -> None:
@@ -199,7 +206,8 @@ def _work(channel: socket.socket) -> None:
     except (OSError, EOFError):
         pass  # the other side is gone
     finally:
-        channel.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            channel.shutdown(socket.SHUT_RDWR)  # which the main thread waits for
 
 
 def _serve(stream: BufferedIOBase) -> None:
@@ -207,7 +215,7 @@ def _serve(stream: BufferedIOBase) -> None:
     try:
         serve, end = _prepare(setup)
     except BaseException:
-        _reply(stream, (), traceback.format_exc()[-_MAX_TEXT:].encode())
+        _reply(stream, (), traceback.format_exc()[-_MAX_TEXT:].encode(errors="replace"))
         return
     _reply(stream, ())
     try:

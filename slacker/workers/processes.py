@@ -196,9 +196,11 @@ class _Crew:
         return bool(children)
 
     def abandon(self) -> None:
-        """Kill all processes; of what they were at nobody is to be told."""
+        """Kill the processes that are at work, of which nobody is to be told; the idle ones end with this process."""
         self._abandoned = True
-        self.kill()
+        for child in list(self._children):
+            if child.busy:
+                child.kill()
 
     def forget(self) -> None:
         """Begin afresh in a forked child: the processes are the parent's."""
