@@ -1,4 +1,4 @@
-"""A lean pool of threads: what `ThreadWorker` is made of.
+"""A lean pool of threads: what `ThreadWorker` is made of, and `ProcessWorker`, where each thread has a process.
 
     loop's thread                              pool's threads
     submit: job ----> [ jobs ] ---- gates ---> take a job, run it
@@ -91,6 +91,9 @@ class Pool:
         max_queue: most calls that may wait while all threads are busy; None for no bound.
         name: prefix of the threads' names.
         on_thread_exit: called in each thread as its last act.
+        on_exit: called when the interpreter ends, after it was said what that drops.
+        idle_seconds: how long a thread waits for work before it ends; None for IDLE_SECONDS.
+        logs: whether the threads write the line of each call, or leave it to whoever makes something of the outcome.
     """
 
     def __init__(
@@ -99,11 +102,18 @@ class Pool:
         max_queue: int | None,
         name: str,
         on_thread_exit: Callable[[], None],
+        *,
+        on_exit: Callable[[], None] | None = None,
+        idle_seconds: float | None = None,
+        logs: bool = True,
     ) -> None:
         self.max_workers = max_workers
         self.max_queue = max_queue
         self.name = name
         self._on_thread_exit = on_thread_exit
+        self.on_exit = on_exit
+        self._idle_seconds = idle_seconds
+        self._logs = logs
         self.closed = False
         self.reset()
         _pools.add(self)
@@ -221,7 +231,7 @@ class Pool:
         if len(self._jobs) < room:
             return None
         return QueueFull(
-            f"{self.name!r}: all {self.max_workers} threads are busy and {self.max_queue} calls wait already "
+            f"{self.name!r}: all {self.max_workers} workers are busy and {self.max_queue} calls wait already "
             f"(max_queue); {chain.outline()} did not run. Try again later, or answer that you are busy."
         )
 
@@ -277,17 +287,21 @@ class Pool:
         job: Job | None = None
         try:
             while True:
-                if thread.on_its_way and job is not None:
+                worked = job is not None
+                job = (
+                    None  # frees what the last call left, which may take any time: before the thread looks out or waits
+                )
+                if thread.on_its_way and worked:
                     self._look_out()
                 with self._mutex:
                     self._arrive(thread)
-                    last, job = job, self._take(thread)
-                    waits = job is None and last is None
+                    job = self._take(thread)
+                    waits = job is None and not worked
                     if waits:
                         if self.closed:
+                            self._call_a_thread()  # while this one does its last act
                             return
                         self._idle.append(thread)
-                del last  # frees what the last call left, which may take any time: before the thread waits
                 if job is not None:
                     self._run(thread, job)
                 elif waits and not self._wait_for_call(thread):
@@ -306,7 +320,7 @@ class Pool:
             thread.on_its_way = self._called = False
 
     def _wait_for_call(self, thread: _Thread) -> bool:
-        called = thread.gate.acquire(timeout=IDLE_SECONDS)
+        called = thread.gate.acquire(timeout=IDLE_SECONDS if self._idle_seconds is None else self._idle_seconds)
         if not called:
             with self._mutex:
                 if thread in self._idle:
@@ -323,7 +337,7 @@ class Pool:
         except BaseException as error:  # that returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
         try:
-            if logger.isEnabledFor(logging.DEBUG):
+            if self._logs and logger.isEnabledFor(logging.DEBUG):
                 log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
         finally:  # whatever a handler of the log may raise
             with self._mutex:
@@ -373,6 +387,9 @@ def _at_exit() -> None:
             outlines(dropped) or "none",
             outlines(abandoned) or "none",
         )
+    for pool in list(_pools):
+        if pool.on_exit is not None:
+            pool.on_exit()
 
 
 def _after_fork_in_child() -> None:

@@ -22,7 +22,7 @@ from ..errors import DeadlineExceeded, ProtocolError, Refused, TransportError
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring, ReplyOpener, Signature
 from .line import Held, PendingCall, Reply
-from .transport import Answer, Arriving, NotSent, PyqwestTransport, Transport
+from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
 
 __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 
@@ -139,7 +139,7 @@ class Sender:
             held: has, as long as the answer arrives, what gives it up.
         """
         transport = self._transport or await self._make_transport(endpoint.timeout)
-        if not hasattr(transport, "stream"):
+        if not isinstance(transport, StreamingTransport):
             name = type(transport).__name__
             raise TypeError(f"{name} has no stream(), so {chain.outline()} cannot be streamed over it")
         unreached = skewed = False
@@ -161,7 +161,7 @@ class Sender:
                 self.offset = int(refused.details["time"]) - now()
 
     async def _stream_once(
-        self, transport: Transport, endpoint: Endpoint, chain: Chain, body: bytes, limit: float, held: Held
+        self, transport: StreamingTransport, endpoint: Endpoint, chain: Chain, body: bytes, limit: float, held: Held
     ) -> AsyncGenerator[Value | Error, None]:
         signature, headers = self._sign(endpoint, body, await _digest(body))
         opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize)

@@ -6,11 +6,11 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 import pyqwest
 
-__all__ = ["Answer", "Arriving", "NotSent", "PyqwestTransport", "Transport", "same_process"]
+__all__ = ["Answer", "Arriving", "NotSent", "PyqwestTransport", "StreamingTransport", "Transport", "same_process"]
 
 
 class NotSent(Exception):
@@ -57,15 +57,20 @@ class Transport(Protocol):
             Exception: anything else; the request may have arrived.
         """
 
+    async def aclose(self) -> None:
+        """Close what is held open."""
+
+
+@runtime_checkable
+class StreamingTransport(Transport, Protocol):
+    """A transport that can do what streams need; over one that cannot they are refused."""
+
     def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> AbstractAsyncContextManager[Arriving]:
         """Send `body` and give the response while its body still arrives, for ``async with``.
 
         To read no further is to hold the other side up; to leave the block early is to give the connection up. Raises
-        what `post` raises. A transport that cannot do this may leave the method out: then streams are refused.
+        what `post` raises.
         """
-
-    async def aclose(self) -> None:
-        """Close what is held open."""
 
 
 @final

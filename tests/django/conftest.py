@@ -20,7 +20,7 @@ from django.db import connections
 from django.utils import timezone
 
 from slacker import Slacker
-from slacker.workers import DjangoThreadWorker
+from slacker.workers import DjangoProcessWorker, DjangoThreadWorker
 from tests.django.helpers import Backends
 from tests.postgres import PostgreSQL
 
@@ -89,15 +89,29 @@ def _threads_go(_rows_go: None) -> Iterator[None]:
     yield
     asyncio.run(DjangoThreadWorker().aclose())
     for thread in threading.enumerate():
-        if thread.name.startswith("slacker"):
+        if thread.name.startswith("slacker") and not thread.name.startswith("slacker-process"):  # see `processes`
             thread.join(10)  # it may be on its last steps; the time is a liveness bound
             assert not thread.is_alive(), f"{thread.name} was left behind"
 
 
 @pytest.fixture
-def worker(database: dict[str, Any]) -> Iterator[DjangoThreadWorker]:
+def four_threads(database: dict[str, Any]) -> Iterator[DjangoThreadWorker]:
     """Make a worker with four threads."""
     yield from _closed_after(DjangoThreadWorker(max_workers=4))
+
+
+@pytest.fixture
+def worker(four_threads: DjangoThreadWorker) -> DjangoThreadWorker:
+    """Return the worker that a test is about, if it does not say otherwise: the one with four threads."""
+    return four_threads
+
+
+@pytest.fixture(scope="package")
+def processes(database: dict[str, Any]) -> Iterator[DjangoProcessWorker]:
+    """Make a worker with two processes, which are kept for all tests on a database: to start them takes its time."""
+    made = DjangoProcessWorker(2)
+    yield made
+    asyncio.run(made.aclose())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from slacker import Slacker, WorkerClosed, workers
 from slacker.django_backend.testing import InlineWorker
-from slacker.workers import DjangoHttpWorker, DjangoThreadWorker, DjangoWorker
+from slacker.workers import DjangoHttpWorker, DjangoProcessWorker, DjangoThreadWorker, DjangoWorker
 from slacker.workers import django as module
 from slacker.workers.http import HttpWorker
 
@@ -81,7 +81,7 @@ def test_it_is_an_http_worker() -> None:
 
 def test_threads_are_another_place() -> None:
     """Workers of different kinds differ, and so does whatever is no worker of this sort."""
-    assert DjangoThreadWorker() != DjangoHttpWorker()
+    assert len({DjangoThreadWorker(), DjangoHttpWorker(), DjangoProcessWorker()}) == 3
     assert DjangoHttpWorker() != "DjangoHttpWorker()"
 
 
@@ -171,6 +171,7 @@ async def test_one_of_its_own_is_closed_by_itself(engines: list[HttpWorker]) -> 
     [
         ("slacker.django_backend.testing.InlineWorker", InlineWorker),
         ("slacker.workers.django.DjangoThreadWorker", module._Threads),
+        ("slacker.workers.django.DjangoProcessWorker", module.Processes),
         ("slacker.workers.django.DjangoHttpWorker", module._Http),
         ("slacker.workers.django.DjangoWorker", module._Http),
     ],
@@ -178,9 +179,9 @@ async def test_one_of_its_own_is_closed_by_itself(engines: list[HttpWorker]) -> 
 async def test_a_setting_replaces_them(engines: list[HttpWorker], path: str, kind: type) -> None:
     """SLACKER_WORKER replaces what workers without arguments run on, by one for all kinds."""
     with override_settings(SLACKER_WORKER=path):
-        http, threads = DjangoHttpWorker(), DjangoThreadWorker()
-        assert [await call(http), await call(threads)] == [1, 1]
-        assert http._engine() is threads._engine()
+        http, threads, processes = DjangoHttpWorker(), DjangoThreadWorker(), DjangoProcessWorker()
+        assert [await call(http), await call(threads), await call(processes)] == [1, 1, 1]
+        assert http._engine() is threads._engine() is processes._engine()
         assert kind is type(http._engine())
         await http.aclose()
 
