@@ -54,6 +54,8 @@ LAYERS = {
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
     "django_backend": Layer(),
     "django_backend.results": Layer("", "django"),
+    "django_backend.columns": Layer(),
+    "django_backend.rows": Layer("django_backend.columns", "django"),
     "django_backend.scope": Layer("chain outcome django_backend.results", "django"),
     "django_backend.conf": Layer("hook signing", "django"),
     "django_backend.remote": Layer("chain errors hook outcome django_backend.conf django_backend.scope", "django"),
