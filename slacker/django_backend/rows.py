@@ -37,6 +37,8 @@ LEAST: Final = 8
 
 _STATE: Final = frozenset({"adding", "db", "fetch_mode", "fields_cache", "peers"})
 """What Django keeps in `_state`. More is somebody else's."""
+_NOT_SHARED: Final = frozenset({"fields_cache", "peers"})
+"""Of that, what each row has for itself: related objects, and weak references, which pickle leaves out as well."""
 
 _PICKLING: Final = ("__new__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 """Methods by which a class may change how it pickles."""
@@ -105,11 +107,10 @@ class _Numbers(dict[int, int]):
 
     def of(self, rows: Sequence[Model | None]) -> Sequence[int]:
         numbers = list(map(self.__getitem__, map(id, rows)))
-        if numbers:
-            whole = range(numbers[0], numbers[0] + len(numbers))  # pickles in a few bytes
-            if numbers == list(whole):
-                return whole
-        return numbers
+        if not numbers or numbers[0] < 0:
+            return numbers
+        without_gaps = range(numbers[0], numbers[0] + len(numbers))  # which pickles in a few bytes
+        return without_gaps if numbers == list(without_gaps) else numbers
 
 
 def _pack(rows: Sequence[Any]) -> Packed:
@@ -147,15 +148,20 @@ def _take_apart(model: type, rows: list[Any]) -> _Table:
 def _take_states_apart(states: tuple[Any, ...]) -> tuple[dict[str, object], dict[str, tuple[Any, ...]]]:
     if set(map(type, states)) != {ModelState}:
         raise Unusual
-    columns = _columns([*map(attrgetter("__dict__"), states)])
-    columns.pop("peers", None)  # weak references, which pickle leaves out as well
-    if not columns.keys() <= _STATE:
+    dicts = [*map(attrgetter("__dict__"), states)]
+    shapes = dict.fromkeys(map(tuple, dicts))
+    names = max(shapes, key=len)
+    if not _STATE.issuperset(names) or len(set(names).union(*shapes)) > len(names):
         raise Unusual
-    caches = columns.get("fields_cache", ())
-    if not set(map(type, caches)) <= {dict}:
+    state = {name: one_of([*map(dict.get, dicts, repeat(name))]) for name in names if name not in _NOT_SHARED}
+    if "fields_cache" not in names:
+        return state, {}
+    # It is made when it is first used, which is while a row is read if that has foreign keys that are not null. Rows
+    # without it get an empty one, as from Django's own unpickling.
+    caches = [*map(dict.get, dicts, repeat("fields_cache"), repeat({}))]
+    if set(map(type, caches)) != {dict}:
         raise Unusual
-    state = {name: None if name == "fields_cache" else one_of(column) for name, column in columns.items()}
-    return state, _columns(caches) if caches else {}
+    return {**state, "fields_cache": None}, _columns(caches)
 
 
 def _columns(dicts: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
