@@ -10,7 +10,6 @@ import zoneinfo
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import django
@@ -106,7 +105,7 @@ def _looked_at(rows: Any) -> list[Any]:
     """Have the foreign keys of rows read: what they lead to is kept in each."""
     rows = list(rows)
     for row in rows:
-        row.category  # noqa: B018
+        row.category
     return rows
 
 
@@ -117,7 +116,7 @@ QUERIES: dict[str, Callable[[], Any]] = {
     "only": lambda: Item.objects.only("title", "moment"),
     "defer": lambda: Item.objects.defer("text", "data"),
     "annotate": lambda: Item.objects.annotate(n=Count("friends"), twice=F("count") / 2, v=Value("v")),
-    "annotate oddly": lambda: Item.objects.annotate(**{"naïve": Value(1), "_underlined": Value(2)}),
+    "annotate oddly": lambda: Item.objects.annotate(naïve=Value(1), _underlined=Value(2)),
     "extra": lambda: Item.objects.extra(select={"one": "1"}),
     "raw": lambda: Item.objects.raw("SELECT id, title, 7 AS seven FROM shapes_item"),
     "proxy": ItemProxy.objects.all,
@@ -284,6 +283,16 @@ def _of_other_databases(rows: list[Any]) -> None:
         row._state.db = f"number {i % 2}"
 
 
+def _sharing_a_list(rows: list[Any]) -> None:
+    shared = [Category()]
+    for row in rows:
+        row.other = shared
+
+
+class Cache(dict):
+    pass
+
+
 class State(type(Category()._state)):
     pass
 
@@ -300,7 +309,7 @@ Pair = namedtuple("Pair", ["a", "b"])
 
 LEFT_ALONE: dict[str, Callable[[], Any]] = {
     "few": lambda: categories()[: LEAST - 1],
-    "none": lambda: [],
+    "none": list,
     "one": Category,
     "other values": lambda: list(range(MANY)),
     "some rows": lambda: [*categories(), 1],
@@ -315,7 +324,9 @@ LEFT_ALONE: dict[str, Callable[[], Any]] = {
     "an attribute that is no name": _prepared(lambda rows: [row.__dict__.update({1: 2}) for row in rows]),
     "another attribute of the state": _prepared(lambda rows: [setattr(row._state, "more", 1) for row in rows]),
     "a state of a class of its own": _prepared(lambda rows: [setattr(row, "_state", State()) for row in rows]),
-    "a cache that is no dict": _prepared(lambda rows: [setattr(row._state, "fields_cache", None) for row in rows]),
+    "a cache of a class of its own": _prepared(
+        lambda rows: [setattr(row._state, "fields_cache", Cache()) for row in rows]
+    ),
     "a cache that holds something else": _prepared(lambda rows: [row._state.fields_cache.update(x=1) for row in rows]),
     "saved and unsaved": _prepared(lambda rows: setattr(rows[3]._state, "adding", False)),
     "True and 1": _prepared(lambda rows: setattr(rows[3]._state, "adding", 1)),
@@ -323,7 +334,7 @@ LEFT_ALONE: dict[str, Callable[[], Any]] = {
     "a row in a column": _prepared(lambda rows: [setattr(row, "other", rows[0]) for row in rows]),
     "a row deep in a column": _prepared(lambda rows: [setattr(row, "other", {"a": [rows[0]]}) for row in rows]),
     "rows and others in a list": _prepared(lambda rows: [setattr(row, "other", [rows[0], 1]) for row in rows]),
-    "a shared list of rows": _prepared(lambda rows, other=[Category()]: [setattr(row, "other", other) for row in rows]),
+    "a shared list of rows": _prepared(_sharing_a_list),
     "a str of a class of its own": lambda: categories(parent_id=Name("1")),
     "a datetime of a class of its own": lambda: [Item(moment=Time(2024, 1, 1)) for _ in range(MANY)],
     "an object": lambda: [Price(amount=models.Money(1)) for _ in range(MANY)],
