@@ -20,6 +20,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import isdatadescriptor
 from itertools import chain, count, islice, repeat
 from operator import attrgetter, setitem
 from typing import Any, Final, final
@@ -87,7 +88,7 @@ class _Table:
         yield from chain.from_iterable(chain.from_iterable(self.lists.values()))
 
     def numbered(self, numbers: _Numbers) -> tuple[object, ...]:
-        """Return the arguments for `_fill`, where numbers stand for instances."""
+        """Return what `_rebuild` takes, where numbers stand for instances."""
         lists = {
             name: (list(map(len, column)), numbers.of(list(chain.from_iterable(column))))
             for name, column in self.lists.items()
@@ -116,16 +117,18 @@ class _Numbers(dict[int, int]):
 def _pack(rows: Sequence[Any]) -> Packed:
     numbers = _Numbers()
     tables: list[_Table] = []
-    found: Iterable[Any] = rows
-    while new := [*{id(row): row for row in found if id(row) not in numbers}.values()]:
-        neighbours: list[Any] = []
-        for model in dict.fromkeys(map(type, new)):
-            members = [row for row in new if type(row) is model]
-            table = _take_apart(model, members)
+    found = rows
+    while found:
+        new = dict(zip(map(id, found), found, strict=True))
+        for known in new.keys() & numbers.keys():
+            del new[known]
+        found = []
+        for model in dict.fromkeys(map(type, new.values())):
+            members = [row for row in new.values() if type(row) is model]
             numbers.add(members)
+            table = _take_apart(model, members)
             tables.append(table)
-            neighbours += table.neighbours()
-        found = neighbours
+            found += table.neighbours()
     return Packed(_rebuild, [table.numbered(numbers) for table in tables], numbers.of(rows), type(rows))
 
 
@@ -166,8 +169,9 @@ def _take_states_apart(states: tuple[Any, ...]) -> tuple[dict[str, object], dict
 
 def _columns(dicts: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Return the values by key, in order; raise Unusual if there is a dict that has others."""
-    names = one_of([*map(tuple, dicts)])
-    if not set(map(type, names)) <= {str}:
+    shapes = set(map(tuple, dicts))
+    names = shapes.pop()
+    if shapes or not set(map(type, names)) <= {str}:
         raise Unusual
     return dict(zip(names, zip(*map(dict.values, dicts), strict=True), strict=True))
 
@@ -200,12 +204,17 @@ def _rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], kind: Callable
     gc.disable()
     try:
         made: list[Any] = []
-        for (app, name), size, columns, *_ in tables:
-            made += _new(apps.get_model(app, name), columns, size)
+        models = [apps.get_model(*label) for label, *_ in tables]
+        for model, (_, size, columns, *_) in zip(models, tables, strict=True):
+            made += _new(model, columns, size)
         made.append(None)
         start = 0
-        for _, size, *attributes in tables:
-            _fill(made[start : start + size], made, *attributes)
+        for model, (_, size, columns, lists, state, relations) in zip(models, tables, strict=True):
+            columns["_state"] = _states(size, made, state, relations)
+            for name, (lengths, numbers) in lists.items():
+                members = iter(_pick(made, numbers))
+                columns[name] = [list(islice(members, length)) for length in lengths]
+            _fill(model, made[start : start + size], columns)
             start += size
         return kind(_pick(made, order))
     finally:
@@ -222,22 +231,20 @@ def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:
     return [first, *map(object.__new__, repeat(model, size - 1))]
 
 
-def _fill(
-    rows: list[Any],
-    made: list[Any],
-    columns: dict[str, Any],
-    lists: dict[str, tuple[list[int], Sequence[int]]],
-    state: dict[str, Any],
-    relations: dict[str, Sequence[int]],
-) -> None:
-    columns["_state"] = _states(len(rows), made, state, relations)
-    for name, (lengths, numbers) in lists.items():
-        members = iter(_pick(made, numbers))
-        columns[name] = [list(islice(members, length)) for length in lengths]
-    # Past descriptors, which a foreign key has, and whatever __setattr__ a model may have.
-    dicts = list(map(attrgetter("__dict__"), rows))
+def _fill(model: Any, rows: list[Any], columns: dict[str, Any]) -> None:
+    quiet = model.__setattr__ is object.__setattr__
     for name, column in columns.items():
-        drain(map(setitem, dicts, repeat(sys.intern(name)), column))
+        if quiet and not isdatadescriptor(_class_attribute(model, name)):
+            drain(map(setattr, rows, repeat(sys.intern(name)), column))
+        else:  # past those who would hear of it, such as the descriptor of a foreign key; costs a dict for each row
+            drain(map(setitem, map(attrgetter("__dict__"), rows), repeat(sys.intern(name)), column))
+
+
+def _class_attribute(model: type, name: str) -> object:
+    for base in model.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
 
 
 def _states(size: int, made: list[Any], state: dict[str, Any], relations: dict[str, Sequence[int]]) -> list[ModelState]:
@@ -247,9 +254,9 @@ def _states(size: int, made: list[Any], state: dict[str, Any], relations: dict[s
             caches: list[dict[str, Any]] = [{} for _ in states]
             for relation, numbers in relations.items():
                 drain(map(setitem, caches, repeat(sys.intern(relation)), _pick(made, numbers)))
-            drain(map(setattr, states, repeat(name), caches))
+            drain(map(setattr, states, repeat(sys.intern(name)), caches))
         else:
-            drain(map(setattr, states, repeat(name), repeat(value)))
+            drain(map(setattr, states, repeat(sys.intern(name)), repeat(value)))
     return states
 
 

@@ -419,6 +419,9 @@ def test_collector_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), *map(zoneinfo.ZoneInfo, ["UTC", "Europe/Berlin"])]
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "str": st.text(),
+    "str with surrogates": st.text(st.characters(exclude_categories=())),
+    "long str": st.text(min_size=100),
+    "str with zeros": st.text("a\0"),
     "int": st.integers() | st.integers(-(2**200), 2**200),
     "bool": st.booleans(),
     "float": st.floats(),
