@@ -1,6 +1,6 @@
 """The values of one field, of many rows at once, in a form that pickles fast and small.
 
-    values --pack_column--> the same tuple, or a `Packed` --pickle--> the values again
+    values --pack_column--> the same tuple, or [code, ...] --pickle, unpickle, unpack_column--> the values
 
 What makes pickle slow is what it does once per value in Python or by many small steps: `__reduce_ex__`, its result, a
 call when loading. Here the same is done by `map` over functions of C, on the way out and back, so that a value costs no
@@ -9,6 +9,7 @@ step of the interpreter's. Rules:
 1. Only exact types. An instance of a subclass may carry anything, and pickles as its class wants it.
 2. Only values that lead to no row. A row that is found in a column would be pickled apart from the rows, and come back
    as two objects where there was one. Hence the list of types, and `Unusual` for all that is not on it.
+3. A chunk of few rows must pay as well: a code costs less than a function found by name in the pickle.
 """
 
 from __future__ import annotations
@@ -23,50 +24,48 @@ from decimal import Decimal
 from itertools import repeat, starmap
 from operator import attrgetter, itemgetter
 from struct import unpack
-from typing import Any, Final, final
+from typing import Any, Final
 
-__all__ = ["Packed", "Unusual", "drain", "one_of", "pack_column"]
+__all__ = ["Unusual", "drain", "one_of", "pack_column", "unpack_column"]
+
+
+drain: Final[Callable[[Iterable[object]], None]] = deque[object](maxlen=0).extend
+"""Have all calls of a `map` made, and keep nothing."""
 
 
 class Unusual(Exception):
     """What was found is nothing for columns and must be pickled in its own way."""
 
 
-@final
-class Packed:
-    """Unpickles as what `rebuild(*parts)` returns; `rebuild` is a function of a module's top level."""
-
-    __slots__ = ("_parts", "_rebuild")
-
-    def __init__(self, rebuild: Callable[..., object], *parts: object) -> None:
-        self._rebuild = rebuild
-        self._parts = parts
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return self._rebuild, self._parts
-
-
-def pack_column(values: tuple[Any, ...]) -> object:
-    """Return what pickles as a sequence equal to `values`: they themselves, or something packed.
+def pack_column(values: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
+    """Return what pickles well and is turned into an equal of `values` by `unpack_column`.
 
     Raises:
         Unusual: there are values of other types than the known ones.
     """
     types = set(map(type, values))
-    others = types - {type(None)}
-    if len(others) == 1 and (pack := _PACKERS.get(*others)) is not None:
-        gaps = [index for index, value in enumerate(values) if value is None] if len(types) > 1 else []
-        packed = pack([value for value in values if value is not None] if gaps else values)
+    if types <= _AT_BEST:
+        return values
+    has_gaps = _NONE in types and len(types) == 2
+    if has_gaps:
+        types.remove(_NONE)
+    if len(types) == 1 and (pack := _PACKERS.get(*types)) is not None:
+        packed = pack([value for value in values if value is not None] if has_gaps else values)
         if packed is not None:
-            return Packed(_with_gaps, packed, gaps) if gaps else packed
+            return ["gaps", packed, [i for i, value in enumerate(values) if value is None]] if has_gaps else packed
     if types <= _LEADING_NOWHERE or (types <= _CONTAINERS and _is_plain(values)):
         return values
     raise Unusual
 
 
-def drain(calls: Iterable[object]) -> None:
-    """Have all calls of a `map` made, and forget what they return."""
-    deque(calls, maxlen=0)
+def unpack_column(column: tuple[Any, ...] | list[Any]) -> Sequence[Any]:
+    """Return the values that `pack_column` was given."""
+    if type(column) is tuple:
+        return column
+    code, *packed = column
+    if code == "gaps":
+        return _with_gaps(*packed)
+    return _UNPACKERS[code](*packed)
 
 
 def one_of(values: Sequence[Any]) -> Any:
@@ -77,7 +76,8 @@ def one_of(values: Sequence[Any]) -> Any:
     return first
 
 
-def _with_gaps(values: list[Any], gaps: list[int]) -> list[Any]:
+def _with_gaps(packed: list[Any], gaps: list[int]) -> list[Any]:
+    values = list(unpack_column(packed))
     for index in gaps:
         values.insert(index, None)
     return values
@@ -92,29 +92,29 @@ def _is_plain(values: tuple[Any, ...]) -> bool:
     return True
 
 
-# --- one type each: to a Packed, and back ----------------------------------------------------------------------------
+# --- one type each: into [code, ...], and from what follows the code ------------------------------------------------
 
 
-def _pack_strings(values: Sequence[str]) -> Packed | None:
+def _pack_strings(values: Sequence[str]) -> list[Any] | None:
     # One long string is quicker to pickle and to split than many short ones are to load, if they are short.
     if sum(map(len, values)) > 40 * len(values):
         return None
     joined = "\0".join(values)
-    return Packed(_strings, joined) if joined.count("\0") == len(values) - 1 else None
+    return ["str", joined] if joined.count("\0") == len(values) - 1 else None
 
 
 def _strings(joined: str) -> list[str]:
     return joined.split("\0")
 
 
-def _pack_datetimes(values: Sequence[dt.datetime]) -> Packed | None:
+def _pack_datetimes(values: Sequence[dt.datetime]) -> list[Any] | None:
     zones = [*map(attrgetter("tzinfo"), values)]
     if len(set(map(id, zones))) > 1 or type(zones[0]) not in _ZONES or any(map(attrgetter("fold"), values)):
         return None
     # (datetime, (state, zone)): the ten bytes of the state are what pickle takes and what the class accepts. This form
     # of the method leaves out the fold; the one that has it takes half as long again.
     states = map(itemgetter(0), map(itemgetter(1), map(dt.datetime.__reduce__, values)))
-    return Packed(_datetimes, b"".join(states), zones[0])
+    return ["datetime", b"".join(states), zones[0]]
 
 
 def _datetimes(states: bytes, zone: dt.tzinfo | None) -> list[dt.datetime]:
@@ -122,24 +122,24 @@ def _datetimes(states: bytes, zone: dt.tzinfo | None) -> list[dt.datetime]:
     return list(starmap(dt.datetime, zip(pieces) if zone is None else zip(pieces, repeat(zone))))
 
 
-def _pack_dates(values: Sequence[dt.date]) -> Packed:
-    return Packed(_dates, list(map(dt.date.toordinal, values)))
+def _pack_dates(values: Sequence[dt.date]) -> list[Any]:
+    return ["date", list(map(dt.date.toordinal, values))]
 
 
 def _dates(ordinals: list[int]) -> list[dt.date]:
     return list(map(dt.date.fromordinal, ordinals))
 
 
-def _pack_decimals(values: Sequence[Decimal]) -> Packed:
-    return Packed(_decimals, " ".join(map(str, values)))
+def _pack_decimals(values: Sequence[Decimal]) -> list[Any]:
+    return ["Decimal", " ".join(map(str, values))]
 
 
 def _decimals(texts: str) -> list[Decimal]:
     return list(map(Decimal, texts.split(" ")))
 
 
-def _pack_uuids(values: Sequence[uuid.UUID]) -> Packed:
-    return Packed(_uuids, list(map(attrgetter("int"), values)), one_of(list(map(attrgetter("is_safe"), values))))
+def _pack_uuids(values: Sequence[uuid.UUID]) -> list[Any]:
+    return ["UUID", list(map(attrgetter("int"), values)), one_of(list(map(attrgetter("is_safe"), values)))]
 
 
 def _uuids(ints: list[int], is_safe: uuid.SafeUUID) -> list[uuid.UUID]:
@@ -150,15 +150,15 @@ def _uuids(ints: list[int], is_safe: uuid.SafeUUID) -> list[uuid.UUID]:
     return values
 
 
-def _pack_memoryviews(values: Sequence[memoryview]) -> Packed:
-    return Packed(_memoryviews, list(map(bytes, values)))
+def _pack_memoryviews(values: Sequence[memoryview]) -> list[Any]:
+    return ["memoryview", list(map(bytes, values))]
 
 
 def _memoryviews(values: list[bytes]) -> list[memoryview]:
     return [memoryview(value) for value in values]
 
 
-_PACKERS: Final[dict[type, Callable[[Any], Packed | None]]] = {
+_PACKERS: Final[dict[type, Callable[[Any], list[Any] | None]]] = {
     str: _pack_strings,
     dt.datetime: _pack_datetimes,
     dt.date: _pack_dates,
@@ -166,9 +166,20 @@ _PACKERS: Final[dict[type, Callable[[Any], Packed | None]]] = {
     uuid.UUID: _pack_uuids,
     memoryview: _pack_memoryviews,
 }
-"""By type, what makes a column of it, without None, into something packed, or None if that would not be the better."""
+"""By type, what packs values of it, or returns None if they are better off as they are."""
 
-_SIMPLE: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
-_LEADING_NOWHERE: Final = _SIMPLE | {dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
-_CONTAINERS: Final = _SIMPLE | {list, tuple, dict, set, frozenset}
-_ZONES: Final = frozenset({type(None), dt.timezone, zoneinfo.ZoneInfo})
+_UNPACKERS: Final[dict[str, Callable[..., list[Any]]]] = {
+    "str": _strings,
+    "datetime": _datetimes,
+    "date": _dates,
+    "Decimal": _decimals,
+    "UUID": _uuids,
+    "memoryview": _memoryviews,
+}
+"""By code, what unpacks them."""
+
+_NONE: Final = type(None)
+_AT_BEST: Final = frozenset({_NONE, bool, int, float, complex, bytes})
+_LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
+_CONTAINERS: Final = _AT_BEST | {str, list, tuple, dict, set, frozenset}
+_ZONES: Final = frozenset({_NONE, dt.timezone, zoneinfo.ZoneInfo})

@@ -20,7 +20,6 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from inspect import isdatadescriptor
 from itertools import chain, count, islice, repeat
 from operator import attrgetter, setitem
 from typing import Any, Final, final
@@ -29,12 +28,12 @@ from django.apps import apps
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .columns import Packed, Unusual, drain, one_of, pack_column
+from .columns import Unusual, drain, one_of, pack_column, unpack_column
 
 __all__ = ["pack"]
 
-LEAST: Final = 8
-"""Rows from which on columns are the faster way."""
+LEAST: Final = 16
+"""Rows from which on columns take the loop, which loads them, less time than pickle does."""
 
 _STATE: Final = frozenset({"adding", "db", "fetch_mode", "fields_cache", "peers"})
 """What Django keeps in `_state`. More is somebody else's."""
@@ -43,6 +42,19 @@ _NOT_SHARED: Final = frozenset({"fields_cache", "peers"})
 
 _PICKLING: Final = ("__new__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 """Methods by which a class may change how it pickles."""
+
+
+@final
+class Packed:
+    """Pickles what was taken apart, and unpickles as what it was made of."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, *parts: object) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return _rebuild, self._parts
 
 
 def pack(value: Any) -> Any:
@@ -129,7 +141,7 @@ def _pack(rows: Sequence[Any]) -> Packed:
             table = _take_apart(model, members)
             tables.append(table)
             found += table.neighbours()
-    return Packed(_rebuild, [table.numbered(numbers) for table in tables], numbers.of(rows), type(rows))
+    return Packed([table.numbered(numbers) for table in tables], numbers.of(rows), type(rows) is tuple)
 
 
 def _take_apart(model: type, rows: list[Any]) -> _Table:
@@ -198,25 +210,30 @@ def _label(model: Any) -> tuple[str, str]:
 # --- rebuilding ------------------------------------------------------------------------------------------------------
 
 
-def _rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], kind: Callable[[list[Any]], Any]) -> Any:
+def _rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool) -> Any:
     # Thousands of new objects, and none of them garbage: the collector would look through them again and again.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        made: list[Any] = []
         models = [apps.get_model(*label) for label, *_ in tables]
+        made: list[Any] = []
         for model, (_, size, columns, *_) in zip(models, tables, strict=True):
             made += _new(model, columns, size)
         made.append(None)
         start = 0
         for model, (_, size, columns, lists, state, relations) in zip(models, tables, strict=True):
-            columns["_state"] = _states(size, made, state, relations)
-            for name, (lengths, numbers) in lists.items():
-                members = iter(_pick(made, numbers))
-                columns[name] = [list(islice(members, length)) for length in lengths]
-            _fill(model, made[start : start + size], columns)
+            rows = made[start : start + size]
             start += size
-        return kind(_pick(made, order))
+            for name, column in columns.items():
+                if name == "_state":
+                    values: Sequence[Any] = _states(size, made, state, relations)
+                elif name in lists:
+                    values = _lists(made, *lists[name])
+                else:
+                    values = unpack_column(column)
+                _assign(model, rows, sys.intern(name), values)
+        rows = _pick(made, order)
+        return tuple(rows) if is_tuple else rows
     finally:
         if collecting:
             gc.enable()
@@ -226,25 +243,31 @@ def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:
     # Instances share the names of their attributes only if the first of its class gets them before others are made:
     # each that is made meanwhile takes away from the room for names. Without that they take twice the memory.
     first = object.__new__(model)
+    attributes = first.__dict__
     for name in names:
-        first.__dict__[sys.intern(name)] = None
+        attributes[sys.intern(name)] = None
     return [first, *map(object.__new__, repeat(model, size - 1))]
 
 
-def _fill(model: Any, rows: list[Any], columns: dict[str, Any]) -> None:
-    quiet = model.__setattr__ is object.__setattr__
-    for name, column in columns.items():
-        if quiet and not isdatadescriptor(_class_attribute(model, name)):
-            drain(map(setattr, rows, repeat(sys.intern(name)), column))
-        else:  # past those who would hear of it, such as the descriptor of a foreign key; costs a dict for each row
-            drain(map(setitem, map(attrgetter("__dict__"), rows), repeat(sys.intern(name)), column))
+def _assign(model: Any, rows: list[Any], name: str, values: Sequence[Any]) -> None:
+    if model.__setattr__ is object.__setattr__ and not _is_heard_of(model, name):
+        drain(map(setattr, rows, repeat(name), values))
+    else:  # costs a dict for each row
+        drain(map(setitem, map(attrgetter("__dict__"), rows), repeat(name), values))
 
 
-def _class_attribute(model: type, name: str) -> object:
+def _is_heard_of(model: type, name: str) -> bool:
+    """Tell whether a descriptor gets what is assigned, such as that of a foreign key."""
     for base in model.__mro__:
         if name in base.__dict__:
-            return base.__dict__[name]
-    return None
+            kind = type(base.__dict__[name])
+            return hasattr(kind, "__set__") or hasattr(kind, "__delete__")
+    return False
+
+
+def _lists(made: list[Any], lengths: list[int], numbers: Sequence[int]) -> list[list[Any]]:
+    members = iter(_pick(made, numbers))
+    return [list(islice(members, length)) for length in lengths]
 
 
 def _states(size: int, made: list[Any], state: dict[str, Any], relations: dict[str, Sequence[int]]) -> list[ModelState]:

@@ -22,8 +22,7 @@ from django.db.models import Count, F, Model, Prefetch, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slacker.django_backend.columns import Packed
-from slacker.django_backend.rows import LEAST, pack
+from slacker.django_backend.rows import LEAST, Packed, pack
 from tests.django.alike import assert_alike
 from tests.django.shapes import models
 from tests.django.shapes.models import (
@@ -40,7 +39,7 @@ from tests.django.shapes.models import (
     Seat,
 )
 
-MANY = 2 * LEAST
+MANY = LEAST + 2
 
 
 def send(value: Any) -> Any:
