@@ -1,6 +1,6 @@
 """Rows for the wire: model instances as columns, taken apart and rebuilt without a step of the interpreter's for each.
 
-    rows --pack--> Packed --pickle--> bytes --unpickle, which calls `_rebuild`--> rows
+    rows --pack--> Packed --pickle--> bytes --unpickle, which calls `rebuild`--> rows
 
 Django pickles an instance by methods in Python, which copy its state twice, compare releases, and send the names of all
 fields along each time. Here the instances of a model that have the same attributes are a table: its columns are pickled
@@ -16,19 +16,18 @@ they come from, values that may lead to rows, prefetched QuerySets.
 from __future__ import annotations
 
 import copyreg
-import gc
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice, repeat
-from operator import attrgetter, setitem
+from itertools import chain, count, repeat
+from operator import attrgetter
 from typing import Any, Final, final
 
 from django.apps import apps
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .columns import Unusual, drain, one_of, pack_column, unpack_column
+from .columns import Unusual, one_of, pack_column
+from .rebuild import rebuild
 
 __all__ = ["pack"]
 
@@ -54,7 +53,7 @@ class Packed:
         self._parts = parts
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return _rebuild, self._parts
+        return rebuild, self._parts
 
 
 def pack(value: Any) -> Any:
@@ -100,7 +99,7 @@ class _Table:
         yield from chain.from_iterable(chain.from_iterable(self.lists.values()))
 
     def numbered(self, numbers: _Numbers) -> tuple[object, ...]:
-        """Return what `_rebuild` takes, where numbers stand for instances."""
+        """Return what `rebuild` takes, where numbers stand for instances."""
         lists = {
             name: (list(map(len, column)), numbers.of(list(chain.from_iterable(column))))
             for name, column in self.lists.items()
@@ -141,6 +140,9 @@ def _pack(rows: Sequence[Any]) -> Packed:
             table = _take_apart(model, members)
             tables.append(table)
             found += table.neighbours()
+    lists = [id(members) for table in tables for column in table.lists.values() for members in column]
+    if len(set(lists)) < len(lists):
+        raise Unusual  # one list in two places
     return Packed([table.numbered(numbers) for table in tables], numbers.of(rows), type(rows) is tuple)
 
 
@@ -166,12 +168,13 @@ def _take_states_apart(states: tuple[Any, ...]) -> tuple[dict[str, object], dict
     dicts = [*map(attrgetter("__dict__"), states)]
     shapes = dict.fromkeys(map(tuple, dicts))
     names = max(shapes, key=len)
-    if not _STATE.issuperset(names) or len(set(names).union(*shapes)) > len(names):
+    known = _STATE.issuperset(names) and set(names).issuperset(chain(*shapes))
+    if not known or any(set(names).difference(shape, _NOT_SHARED) for shape in shapes):
         raise Unusual
     state = {name: one_of([*map(dict.get, dicts, repeat(name))]) for name in names if name not in _NOT_SHARED}
     if "fields_cache" not in names:
         return state, {}
-    # It is made when it is first used, which is while a row is read if that has foreign keys that are not null. Rows
+    # It is made when it is first used, which is while a row is read if it has foreign keys that are not null. Rows
     # without it get an empty one, as from Django's own unpickling.
     caches = [*map(dict.get, dicts, repeat("fields_cache"), repeat({}))]
     if set(map(type, caches)) != {dict}:
@@ -189,7 +192,7 @@ def _columns(dicts: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 
 def _are_lists_of_rows(column: tuple[Any, ...]) -> bool:
-    if set(map(type, column)) != {list} or len(set(map(id, column))) < len(column):
+    if set(map(type, column)) != {list}:
         return False
     types = set(map(type, chain.from_iterable(column)))
     return bool(types) and all(issubclass(found, Model) for found in types)
@@ -205,85 +208,3 @@ def _label(model: Any) -> tuple[str, str]:
     if apps.all_models[label[0]].get(label[1].lower()) is not model:
         raise Unusual
     return label
-
-
-# --- rebuilding ------------------------------------------------------------------------------------------------------
-
-
-def _rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool) -> Any:
-    # Thousands of new objects, and none of them garbage: the collector would look through them again and again.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        models = [apps.get_model(*label) for label, *_ in tables]
-        made: list[Any] = []
-        for model, (_, size, columns, *_) in zip(models, tables, strict=True):
-            made += _new(model, columns, size)
-        made.append(None)
-        start = 0
-        for model, (_, size, columns, lists, state, relations) in zip(models, tables, strict=True):
-            rows = made[start : start + size]
-            start += size
-            for name, column in columns.items():
-                if name == "_state":
-                    values: Sequence[Any] = _states(size, made, state, relations)
-                elif name in lists:
-                    values = _lists(made, *lists[name])
-                else:
-                    values = unpack_column(column)
-                _assign(model, rows, sys.intern(name), values)
-        rows = _pick(made, order)
-        return tuple(rows) if is_tuple else rows
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:
-    # Instances share the names of their attributes only if the first of its class gets them before others are made:
-    # each that is made meanwhile takes away from the room for names. Without that they take twice the memory.
-    first = object.__new__(model)
-    attributes = first.__dict__
-    for name in names:
-        attributes[sys.intern(name)] = None
-    return [first, *map(object.__new__, repeat(model, size - 1))]
-
-
-def _assign(model: Any, rows: list[Any], name: str, values: Sequence[Any]) -> None:
-    if model.__setattr__ is object.__setattr__ and not _is_heard_of(model, name):
-        drain(map(setattr, rows, repeat(name), values))
-    else:  # costs a dict for each row
-        drain(map(setitem, map(attrgetter("__dict__"), rows), repeat(name), values))
-
-
-def _is_heard_of(model: type, name: str) -> bool:
-    """Tell whether a descriptor gets what is assigned, such as that of a foreign key."""
-    for base in model.__mro__:
-        if name in base.__dict__:
-            kind = type(base.__dict__[name])
-            return hasattr(kind, "__set__") or hasattr(kind, "__delete__")
-    return False
-
-
-def _lists(made: list[Any], lengths: list[int], numbers: Sequence[int]) -> list[list[Any]]:
-    members = iter(_pick(made, numbers))
-    return [list(islice(members, length)) for length in lengths]
-
-
-def _states(size: int, made: list[Any], state: dict[str, Any], relations: dict[str, Sequence[int]]) -> list[ModelState]:
-    states = _new(ModelState, state, size)
-    for name, value in state.items():
-        if name == "fields_cache":
-            caches: list[dict[str, Any]] = [{} for _ in states]
-            for relation, numbers in relations.items():
-                drain(map(setitem, caches, repeat(sys.intern(relation)), _pick(made, numbers)))
-            drain(map(setattr, states, repeat(sys.intern(name)), caches))
-        else:
-            drain(map(setattr, states, repeat(sys.intern(name)), repeat(value)))
-    return states
-
-
-def _pick(made: list[Any], numbers: Sequence[int]) -> list[Any]:
-    if isinstance(numbers, range):
-        return made[numbers.start : numbers.stop]
-    return list(map(made.__getitem__, numbers))

@@ -288,6 +288,11 @@ def _sharing_a_list(rows: list[Any]) -> None:
         row.other = shared
 
 
+def _sharing_a_list_each(rows: list[Any]) -> None:
+    for row in rows:
+        row.other = row.another = [Category()]
+
+
 class Cache(dict):
     pass
 
@@ -328,12 +333,14 @@ LEFT_ALONE: dict[str, Callable[[], Any]] = {
     ),
     "a cache that holds something else": _prepared(lambda rows: [row._state.fields_cache.update(x=1) for row in rows]),
     "saved and unsaved": _prepared(lambda rows: setattr(rows[3]._state, "adding", False)),
+    "a database and none": _prepared(lambda rows: [setattr(row._state, "db", None) for row in rows[1:]]),
     "True and 1": _prepared(lambda rows: setattr(rows[3]._state, "adding", 1)),
     "several databases": _prepared(_of_other_databases),
     "a row in a column": _prepared(lambda rows: [setattr(row, "other", rows[0]) for row in rows]),
     "a row deep in a column": _prepared(lambda rows: [setattr(row, "other", {"a": [rows[0]]}) for row in rows]),
     "rows and others in a list": _prepared(lambda rows: [setattr(row, "other", [rows[0], 1]) for row in rows]),
     "a shared list of rows": _prepared(_sharing_a_list),
+    "a list of rows under two names": _prepared(_sharing_a_list_each),
     "a str of a class of its own": lambda: categories(parent_id=Name("1")),
     "a datetime of a class of its own": lambda: [Item(moment=Time(2024, 1, 1)) for _ in range(MANY)],
     "an object": lambda: [Price(amount=models.Money(1)) for _ in range(MANY)],
