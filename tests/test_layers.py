@@ -88,6 +88,9 @@ LAYERS = {
     "django_backend": Layer(),
     "django_backend.expressions": Layer("nesting", "django"),
     "django_backend.results": Layer("streaming", "django"),
+    "django_backend.columns": Layer(),
+    "django_backend.rebuild": Layer("django_backend.columns", "django"),
+    "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),
     "django_backend.transactions": Layer("", "django"),
     "django_backend.scope": Layer(
         "chain errors outcome streaming django_backend.results django_backend.transactions", "django"

@@ -114,12 +114,12 @@ SIGNATURES = {
     slacker.Worker.check_open: "(self)",
     slacker.workers.DummyWorker: "(*, pickled=False)",
     slacker.workers.HttpWorker: (
-        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_batch=4, max_reply=268435456, max_request=16777216, "
-        "audience='', transport=None, host=None)"
+        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_batch=4, max_reply=268435456, "
+        "max_request=16777216, audience='', transport=None, host=None)"
     ),
     slacker.workers.DjangoHttpWorker: (
-        "(url=None, *, key=None, max_connections=None, max_queue=None, max_batch=None, timeout=None, max_reply=None, audience=None, "
-        "transport=None, host=None)"
+        "(url=None, *, key=None, max_connections=None, max_queue=None, max_batch=None, timeout=None, max_reply=None, "
+        "audience=None, transport=None, host=None)"
     ),
     slacker.workers.ThreadWorker: "(max_workers=None, *, thread_name_prefix='slacker', max_queue=None)",
     slacker.workers.ThreadWorker.aclose: "(self, timeout=10.0)",
