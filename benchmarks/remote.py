@@ -10,7 +10,7 @@ client runs. Process CPU has those, and the client's share only: not the far sid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -55,22 +55,25 @@ def tables(effort: Effort) -> list[Table]:
 
 
 def _table(name: str, title: str, effort: Effort, sides: FarSides) -> Table:
-    case = _at_once if name.endswith("at-once") else _in_turn
-    work: Callable[[Peer], Call | None] = (
-        (lambda peer: peer.get_user) if name.startswith("orm") else (lambda peer: peer.add_one)
-    )
+    at_once, trivial = name.endswith("at-once"), name.startswith("remote-call")
+
+    def case(peer: Peer) -> Case | None:
+        call = peer.add_one if trivial else peer.get_user
+        if call is None:
+            return None
+        if at_once:
+            return _at_once(peer.name, call, effort.count(2))
+        return _in_turn(peer.name, call, effort.count(5_000 if trivial and peer.name == BASELINE else 10))
 
     @asynccontextmanager
     async def sitting() -> AsyncIterator[list[Case]]:
         async with open_peers(PEERS, sides) as peers:
-            yield [case(peer.name, call, effort) for peer in peers if (call := work(peer)) is not None]
+            yield [one for peer in peers if (one := case(peer)) is not None]
 
     return Table(name, title, take_turns(sitting, effort), baseline=BASELINE, compared=LOOP_CPU, notes=NOTES)
 
 
-def _in_turn(name: str, call: Call, effort: Effort) -> Case:
-    times = effort.count(10)
-
+def _in_turn(name: str, call: Call, times: int) -> Case:
     async def turn() -> object:
         for _ in range(times):
             result = await call(KEY)
@@ -79,9 +82,7 @@ def _in_turn(name: str, call: Call, effort: Effort) -> Case:
     return Case(name, times, turn)
 
 
-def _at_once(name: str, call: Call, effort: Effort) -> Case:
-    times = effort.count(2)
-
+def _at_once(name: str, call: Call, times: int) -> Case:
     async def turn() -> object:
         for _ in range(times):
             results = await asyncio.gather(*[call(KEY) for _ in range(AT_ONCE)])

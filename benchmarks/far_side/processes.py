@@ -21,7 +21,7 @@ from pathlib import Path
 
 import django
 
-__all__ = ["HOST", "FarSides", "far_sides", "set_up"]
+__all__ = ["CHECKOUT", "HOST", "FarSides", "far_sides", "set_up"]
 
 HOST = "127.0.0.1"
 CHECKOUT = Path(__file__).parents[2]
