@@ -1,8 +1,8 @@
 """What the other visitors notice: a Tornado handler that has nothing to do, while reports run on the same loop.
 
-Eight reports of 5 000 rows each are fetched at once. Meanwhile another process asks the handler, over loopback, once
-each 5 ms (`far_side.probe`), and counts how long each answer takes from when it was due. It would be answered in less
-than a millisecond on an idle loop, which is the first row.
+Eight reports of 5 000 rows each are fetched at once. Meanwhile another process asks the handler, over loopback, each
+5 ms (`far_side.probe`), and counts how long each answer takes from when it was due. It would be answered in less
+than a millisecond on an idle loop, which is the last row.
 
 All have one process with four threads there, so that on two cores the loop has one.
 """
@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
@@ -24,7 +23,7 @@ from tornado.web import Application, RequestHandler
 
 from .far_side.processes import CHECKOUT, HOST, FarSides, far_sides
 from .measure import Case, Effort, take_turns
-from .peers import Call, available, open_peers, servers_of
+from .peers import Call, Peer, available, cases_of, servers_of
 from .tables import P50, P99, Table, percentile
 
 __all__ = ["tables"]
@@ -66,18 +65,22 @@ def tables(effort: Effort) -> list[Table]:
                 take_turns(lambda: _sitting(names, sides, rows), effort),
                 baseline=BASELINE,
                 compared=P99,
-                notes=["The ratios are of the 99th percentile. Reports: from the first one's begin to the last one's end."],
+                notes=[
+                    "The ratios are of the 99th percentile. Reports: from the first one's begin to the last one's end."
+                ],
             )
         ]
 
 
 @asynccontextmanager
 async def _sitting(names: list[str], sides: FarSides, rows: int) -> AsyncIterator[list[Case]]:
-    async with open_peers(names, sides) as peers, _visitor() as visitor:
-        yield [
-            *(_case(peer.name, peer.get_users, rows, visitor) for peer in peers),
-            _case(IDLE, _nothing, rows, visitor),
-        ]
+    async with _visitor() as visitor:
+
+        def case(peer: Peer) -> Case | None:
+            return peer.get_users and _case(peer.name, peer.get_users, rows, visitor)
+
+        async with cases_of(names, sides, case) as cases:
+            yield [*cases, _case(IDLE, _nothing, rows, visitor)]
 
 
 async def _nothing(rows: int) -> list[None]:
@@ -131,7 +134,14 @@ async def _visitor() -> AsyncIterator[_Visitor]:
     server.add_socket(socket)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.far_side.probe", str(port), cwd=CHECKOUT, stdin=pipe, stdout=pipe, limit=1 << 24
+        sys.executable,
+        "-m",
+        "benchmarks.far_side.probe",
+        str(port),
+        cwd=CHECKOUT,
+        stdin=pipe,
+        stdout=pipe,
+        limit=1 << 24,
     )
     try:
         yield _Visitor(process)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from .far_side.processes import FarSides, far_sides
 from .measure import Case, Effort, per_call, take_turns
-from .peers import Peer, open_peers, servers_of
+from .peers import Peer, cases_of, servers_of
 from .tables import CALLS, LOOP_CPU, P50, P99, PROCESS_CPU, WALL, Table, percentile
 
 __all__ = ["tables"]
@@ -58,7 +57,7 @@ def _look_ups(clients: int, effort: Effort, sides: FarSides) -> Table:
     return Table(
         f"load-{clients}",
         f"User.objects.get(pk=...) on SQLite, {clients} at once",
-        take_turns(lambda: _sitting(PEERS, sides, clients, calls, _look_up), effort),
+        take_turns(lambda: cases_of(PEERS, sides, lambda peer: _case(peer, clients, calls, _look_up)), effort),
         baseline=BASELINE,
         compared=CALLS,
         notes=NOTES,
@@ -71,23 +70,17 @@ def _mixture(effort: Effort, sides: FarSides) -> Table:
     return Table(
         "load-mixed",
         f"The same {clients} at once, each {EACH_LONG}th call fetching {LONG} rows",
-        take_turns(lambda: _sitting(OVER_HTTP, sides, clients, calls, _sometimes_long), effort),
+        take_turns(lambda: cases_of(OVER_HTTP, sides, lambda peer: _case(peer, clients, calls, _mixed)), effort),
         baseline=UNSHARED,
         compared=P99,
         notes=["The ratios are of the 99th percentile: less is better."],
     )
 
 
-@asynccontextmanager
-async def _sitting(names: list[str], sides: FarSides, clients: int, calls: int, work: Work) -> AsyncIterator[list[Case]]:
-    async with open_peers(names, sides) as peers:
-        yield [_case(peer, clients, calls, work) for peer in peers]
-
-
 def _case(peer: Peer, clients: int, calls: int, work: Work) -> Case:
     latencies: list[float] = []
 
-    async def client(numbers: Any) -> None:
+    async def client(numbers: Iterator[int]) -> None:
         for number in numbers:
             begun = time.perf_counter()
             await work(peer, number)
@@ -113,8 +106,10 @@ def _case(peer: Peer, clients: int, calls: int, work: Work) -> Case:
 
 
 def _look_up(peer: Peer, number: int) -> Awaitable[Any]:
+    assert peer.get_user is not None
     return peer.get_user(1 + number)
 
 
-def _sometimes_long(peer: Peer, number: int) -> Awaitable[Any]:
-    return peer.get_user(1 + number) if number % EACH_LONG else peer.get_users(LONG)
+def _mixed(peer: Peer, number: int) -> Awaitable[Any]:
+    assert peer.get_users is not None
+    return _look_up(peer, number) if number % EACH_LONG else peer.get_users(LONG)

@@ -16,7 +16,8 @@ What the figures do and do not say:
    is no price by itself: process CPU stands beside it.
  - Figures are per call, and of many calls: they say nothing about the slowest one. The meters of `meters` do.
  - The garbage collector stays on, as in production. A full collection before each turn keeps one case from paying for
-   the garbage of another.
+   the garbage of another; and what was there before the turns, the modules of all peers above all, is kept out of it
+   by `gc.freeze`, as servers should, or each would pay for the others' modules.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -112,11 +113,12 @@ def take_turns(sitting: Callable[[], AbstractAsyncContextManager[Sequence[Case]]
     async def sit() -> None:
         async with sitting() as cases:
             await _warm_up(cases)
-            for _ in range(effort.rounds):
-                for case in cases:
-                    row = rows.setdefault(case.name, Row(case.name, {}))
-                    for figure, value in (await case.meter(case)).items():
-                        row.figures.setdefault(figure, []).append(value)
+            with _frozen():
+                for _ in range(effort.rounds):
+                    for case in cases:
+                        row = rows.setdefault(case.name, Row(case.name, {}))
+                        for figure, value in (await case.meter(case)).items():
+                            row.figures.setdefault(figure, []).append(value)
 
     for _ in range(effort.sittings):
         asyncio.run(sit())
@@ -129,3 +131,13 @@ async def _warm_up(cases: Sequence[Case]) -> None:
         result = await case.turn()
         if result != first:
             raise ValueError(f"{case.name!r} returned {result!r}, {cases[0].name!r} {first!r}: not the same work")
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import AsyncIterator
 
 from .measure import Case, per_call
 from .tables import LOST, STALL, STALL_WALL, in_ms

@@ -5,6 +5,7 @@
     slacker, unshared      the same; waiting calls do not share requests
     slacker in threads     DjangoThreadWorker
     slacker in processes   DjangoProcessWorker
+    ProcessWorker          slacker's, without Django
     2011 way               Tornado's AsyncHTTPClient, which connects for each call --> Django view on gunicorn,
                            gthread; recorded steps and result pickled, unsigned
     aiohttp + pickle       the same far side, by a client that keeps its connections
@@ -55,8 +56,9 @@ from .clients import (
 )
 from .far_side.processes import FarSides
 from .far_side.work import add_one, get_user, get_users
+from .measure import Case
 
-__all__ = ["Call", "Peer", "available", "open_peers", "servers_of"]
+__all__ = ["Call", "Peer", "available", "cases_of", "servers_of"]
 
 for _server in ("granian", "gunicorn"):  # run as commands: what is missing is noticed here
     importlib.import_module(_server)
@@ -68,12 +70,12 @@ Call = Callable[[int], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A way to do the work of `far_side.work`; `add_one` is None where only the ORM makes sense."""
+    """A way to do the work of `far_side.work`; None is what it cannot do, or what makes no sense."""
 
     name: str
     add_one: Call | None
-    get_user: Call
-    get_users: Call
+    get_user: Call | None = None
+    get_users: Call | None = None
 
 
 def available(names: Sequence[str]) -> list[str]:
@@ -87,10 +89,16 @@ def servers_of(names: Sequence[str]) -> Collection[str]:
 
 
 @asynccontextmanager
-async def open_peers(names: Sequence[str], sides: FarSides) -> AsyncIterator[list[Peer]]:
-    """Open the ways of these names, in this order, on the running loop."""
+async def cases_of(
+    names: Sequence[str], sides: FarSides, case: Callable[[Peer], Case | None]
+) -> AsyncIterator[list[Case]]:
+    """Open the ways of these names, in this order, on the running loop, and make a case of each that has one.
+
+    It is a sitting, for `measure.take_turns`.
+    """
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(_WAYS[name][0](name, sides)) for name in names]
+        peers = [await stack.enter_async_context(_WAYS[name][0](name, sides)) for name in names]
+        yield [one for peer in peers if (one := case(peer)) is not None]
 
 
 # --- slacker -------------------------------------------------------------------------------------------------------
@@ -117,6 +125,13 @@ async def _in_threads(name: str, sides: FarSides) -> AsyncIterator[Peer]:
 async def _in_processes(name: str, sides: FarSides) -> AsyncIterator[Peer]:
     async with slacker.workers.DjangoProcessWorker(max_workers=sides.processes) as worker:
         yield _by(worker, name)
+
+
+@asynccontextmanager
+async def _process_worker(name: str, sides: FarSides) -> AsyncIterator[Peer]:
+    async with slacker.workers.ProcessWorker(max_workers=sides.processes) as worker:
+        ours = Slacker(add_one, worker)
+        yield Peer(name, lambda number: ours(number))
 
 
 def _by(worker: Worker, name: str) -> Peer:
@@ -199,7 +214,8 @@ async def _pyro(name: str, sides: FarSides) -> AsyncIterator[Peer]:
 @asynccontextmanager
 async def _dask(name: str, sides: FarSides) -> AsyncIterator[Peer]:
     address = f"127.0.0.1:{sides.ports['dask'][0]}"
-    async with Client(address, asynchronous=True, set_as_default=False) as client:
+    connected = Client(address, asynchronous=True, set_as_default=False)  # type: ignore[no-untyped-call]
+    async with connected as client:
 
         def submit(work: Callable[[int], Any]) -> Call:
             # Not pure, or the second call would get the result of the first.
@@ -268,5 +284,6 @@ _WAYS: dict[str, tuple[Callable[[str, FarSides], AbstractAsyncContextManager[Pee
 }
 """How each is opened, and the server that it needs."""
 
-if hasattr(slacker.workers, "DjangoProcessWorker"):
+if hasattr(slacker.workers, "ProcessWorker"):
+    _WAYS["ProcessWorker"] = (_process_worker, None)
     _WAYS["slacker in processes"] = (_in_processes, None)

@@ -2,27 +2,24 @@
 
 All have one process with four threads there; the process pool has one process, which does one thing at a time.
 
-Loop CPU is what off-loading saves, so it is what the ratios are of. It leaves out what threads of this process do, which
-take turns with the loop: those of RPyC, Pyro5, the process pool and the async ORM, and the few in which slacker's HTTP
-client runs. Process CPU has those, and the client's share only: not the far side's.
+Loop CPU is what off-loading saves, so it is what the ratios are of. It leaves out what other threads
+do: those of RPyC, Pyro5, the process pool and the async ORM, which take turns with the loop, and those of slacker's
+HTTP client, which are not Python's. Process CPU has all of them, but not the far side.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
-from .far_side.processes import FarSides, far_sides
+from .calls import at_once, in_turn
+from .far_side.processes import far_sides
 from .measure import Case, Effort, take_turns
-from .peers import Call, Peer, open_peers, servers_of
+from .peers import Peer, cases_of, servers_of
 from .tables import LOOP_CPU, Table
 
 __all__ = ["tables"]
 
 AT_ONCE = 16
-KEY = 7  # the number that is counted up, and the primary key that is looked up
 BASELINE = "in place"
 PEERS = [
     "slacker over HTTP",
@@ -44,54 +41,30 @@ NOTES = [
 
 def tables(effort: Effort) -> list[Table]:
     """Measure a trivial call and a look-up, each one after another and at once."""
+    trivial, lookup = "Trivial call in another process", "User.objects.get(pk=...) on SQLite"
     effort = effort.within(sittings=5)
+
+    def add_one_in_turn(peer: Peer) -> Case | None:
+        return peer.add_one and in_turn(peer.name, peer.add_one, effort.count(5_000 if peer.name == BASELINE else 10))
+
+    def add_one_at_once(peer: Peer) -> Case | None:
+        return peer.add_one and at_once(peer.name, peer.add_one, AT_ONCE, effort.count(2))
+
+    def get_user_in_turn(peer: Peer) -> Case | None:
+        return peer.get_user and in_turn(peer.name, peer.get_user, effort.count(10))
+
+    def get_user_at_once(peer: Peer) -> Case | None:
+        return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(2))
+
     with far_sides(servers_of(PEERS)) as sides:
+
+        def table(name: str, title: str, case: Callable[[Peer], Case | None]) -> Table:
+            rows = take_turns(lambda: cases_of(PEERS, sides, case), effort)
+            return Table(name, title, rows, baseline=BASELINE, compared=LOOP_CPU, notes=NOTES)
+
         return [
-            _table("remote-call-in-turn", "Trivial call in another process, one after another", effort, sides),
-            _table("remote-call-at-once", f"Trivial call in another process, {AT_ONCE} at once", effort, sides),
-            _table("orm-get-in-turn", "User.objects.get(pk=...) on SQLite, one after another", effort, sides),
-            _table("orm-get-at-once", f"User.objects.get(pk=...) on SQLite, {AT_ONCE} at once", effort, sides),
+            table("remote-call-in-turn", f"{trivial}, one after another", add_one_in_turn),
+            table("remote-call-at-once", f"{trivial}, {AT_ONCE} at once", add_one_at_once),
+            table("orm-get-in-turn", f"{lookup}, one after another", get_user_in_turn),
+            table("orm-get-at-once", f"{lookup}, {AT_ONCE} at once", get_user_at_once),
         ]
-
-
-def _table(name: str, title: str, effort: Effort, sides: FarSides) -> Table:
-    at_once, trivial = name.endswith("at-once"), name.startswith("remote-call")
-
-    def case(peer: Peer) -> Case | None:
-        call = peer.add_one if trivial else peer.get_user
-        if call is None:
-            return None
-        if at_once:
-            return _at_once(peer.name, call, effort.count(2))
-        return _in_turn(peer.name, call, effort.count(5_000 if trivial and peer.name == BASELINE else 10))
-
-    @asynccontextmanager
-    async def sitting() -> AsyncIterator[list[Case]]:
-        async with open_peers(PEERS, sides) as peers:
-            yield [one for peer in peers if (one := case(peer)) is not None]
-
-    return Table(name, title, take_turns(sitting, effort), baseline=BASELINE, compared=LOOP_CPU, notes=NOTES)
-
-
-def _in_turn(name: str, call: Call, times: int) -> Case:
-    async def turn() -> object:
-        for _ in range(times):
-            result = await call(KEY)
-        return _told_apart(result)
-
-    return Case(name, times, turn)
-
-
-def _at_once(name: str, call: Call, times: int) -> Case:
-    async def turn() -> object:
-        for _ in range(times):
-            results = await asyncio.gather(*[call(KEY) for _ in range(AT_ONCE)])
-        return [_told_apart(result) for result in results]
-
-    return Case(name, times * AT_ONCE, turn)
-
-
-def _told_apart(result: Any) -> object:
-    if isinstance(result, int):
-        return result
-    return result["username"] if isinstance(result, dict) else result.username

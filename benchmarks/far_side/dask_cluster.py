@@ -12,8 +12,6 @@ from typing import Any
 
 from distributed import LocalCluster
 
-__all__: list[str] = []
-
 
 def _stop(*signal_and_frame: Any) -> None:
     raise SystemExit(0)
@@ -22,7 +20,7 @@ def _stop(*signal_and_frame: Any) -> None:
 if __name__ == "__main__":
     port, processes, threads = map(int, sys.argv[1:])
     signal.signal(signal.SIGTERM, _stop)
-    with LocalCluster(
+    with LocalCluster(  # type: ignore[no-untyped-call]
         host="127.0.0.1",
         scheduler_port=port,
         n_workers=processes,
