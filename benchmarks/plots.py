@@ -1,6 +1,6 @@
 """The plots of the README, drawn from kept results: ``python -m benchmarks.plots [FILE.json]``.
 
-    fetch-cpu    loop CPU of fetching a list, by its length
+    fetch-cpu    loop CPU, and beside it process CPU, of fetching a list, by its length
     fetch-stall  longest stall of the loop meanwhile
     load         calls a second, by the number of clients
     handler      latency of an unrelated handler while reports run
@@ -17,16 +17,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = ["draw"]
 
@@ -36,29 +33,33 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    line: str = "-"
+    line: Any = "-"
     width: float = 1.5
 
 
 OURS = 2.6
+HERE, ELSEWHERE = "-", (0, (3, 1.2))
 LOOKS = {
-    "slacker over HTTP": Look("#0072B2", "o", width=OURS),
-    "slacker in threads": Look("#56B4E9", "s", width=OURS),
-    "slacker in processes": Look("#009E73", "D", width=OURS),
+    "slacker over HTTP": Look("#0072B2", "o", HERE, OURS),
+    "slacker, unshared": Look("#0072B2", ".", HERE, 1.0),
+    "slacker in threads": Look("#56B4E9", "s", ELSEWHERE, OURS),
+    "slacker in processes": Look("#009E73", "D", HERE, OURS),
     "2011 way": Look("#D55E00", "^"),
     "aiohttp + pickle": Look("#E69F00", "v"),
     "in place": Look("#000000", "x"),
-    "Django async ORM": Look("#CC79A7", "P"),
-    "sync_to_async": Look("#8B5E83", "p", "--"),
-    "asyncio.to_thread": Look("#777777", "*", "--"),
-    "ProcessPoolExecutor": Look("#7F7F00", "h", "--"),
-    "RPyC": Look("#777777", "<", ":"),
-    "Pyro5": Look("#A0A0A0", ">", ":"),
-    "Dask": Look("#555555", "d", "--"),
+    "Django async ORM": Look("#CC79A7", "P", ELSEWHERE),
+    "sync_to_async": Look("#8B5E83", "p", ELSEWHERE),
+    "asyncio.to_thread": Look("#777777", "*", ELSEWHERE),
+    "ProcessPoolExecutor": Look("#7F7F00", "h", ELSEWHERE),
+    "RPyC": Look("#777777", "<", ELSEWHERE),
+    "Pyro5": Look("#A0A0A0", ">", ELSEWHERE),
+    "Dask": Look("#555555", "d"),
     "no report": Look("#999999", "."),
 }
+"""Dashed is what does work in other threads of the loop's process."""
 
-Tables = dict[str, dict[str, Any]]
+Tables: TypeAlias = dict[str, dict[str, Any]]
+End: TypeAlias = tuple[float, float, str]  # of a line: size, value, name
 
 
 def draw(data: dict[str, Any], folder: Path) -> list[Path]:
@@ -68,77 +69,79 @@ def draw(data: dict[str, Any], folder: Path) -> list[Path]:
     for name, (needed, plot) in _PLOTS.items():
         if not any(table.startswith(needed) for table in tables):
             continue
-        with plt.rc_context(_STYLE):
-            figure, axes = plt.subplots(figsize=(8.4, 5.0))
-            plot(axes, tables)
-            figure.text(0.99, 0.01, _origin(data), fontsize=7.5, color="#666666", ha="right")
+        with mpl.rc_context(_STYLE):
+            figure = plot(tables)
+            figure.text(0.99, 0.012, _origin(data), fontsize=7.5, color="#666666", ha="right")
             for kind in ("svg", "png"):
                 written.append(folder / f"{name}.{kind}")
                 figure.savefig(written[-1], metadata={"Date": None} if kind == "svg" else None)
-            plt.close(figure)
     return written
 
 
 # --- the plots -----------------------------------------------------------------------------------------------------
 
 
-def _fetch_cpu(axes: Axes, tables: Tables) -> None:
-    _lines(axes, tables, "fetch-", "loop CPU ms")
-    axes.set(
-        title="What a list of model instances costs the loop", xlabel="rows", ylabel="CPU of the loop's thread, ms"
-    )
+def _fetch_cpu(tables: Tables) -> Figure:
+    figure = Figure(figsize=(10.2, 5.2))
+    left, right = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.075, right=0.79, top=0.85, bottom=0.13, wspace=0.06)
+    _lines(left, tables, "fetch-", "loop CPU ms")
+    _name_lines(right, _lines(right, tables, "fetch-", "process CPU ms"))
+    left.set(title="of the loop's thread", xlabel="rows", ylabel="CPU of one fetch, ms")
+    right.set(title="of all threads of its process", xlabel="rows")
+    _headline(figure, "CPU that fetching a list of model instances takes on the loop's side")
+    figure.text(0.012, 0.012, "dashed: works in other threads, which take turns with the loop", fontsize=7.5)
+    return figure
 
 
-def _fetch_stall(axes: Axes, tables: Tables) -> None:
-    _lines(axes, tables, "fetch-", "longest stall ms")
-    axes.set(
-        title="How long the loop stands still meanwhile",
-        xlabel="rows",
-        ylabel="most CPU of the loop's thread at a stretch, ms",
-    )
-    axes.axhline(10, color="#999999", linewidth=0.8, zorder=0)
+def _fetch_stall(tables: Tables) -> Figure:
+    figure = Figure(figsize=(8.4, 5.0))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.095, right=0.76, top=0.89, bottom=0.14)
+    _name_lines(axes, _lines(axes, tables, "fetch-", "longest stall ms"))
+    axes.set(xlabel="rows", ylabel="most loop CPU between two wake-ups of a ticker, ms")
+    _headline(figure, "How long the loop stands still while a list of model instances is fetched")
+    return figure
 
 
-def _load(axes: Axes, tables: Tables) -> None:
-    _lines(axes, tables, "load-", "calls/s", log_y=False)
-    axes.set(
-        title="Look-ups by primary key: two processes with two threads each",
-        xlabel="clients at once",
-        ylabel="calls a second",
-    )
+def _load(tables: Tables) -> Figure:
+    figure = Figure(figsize=(8.4, 5.0))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.095, right=0.76, top=0.89, bottom=0.14)
+    ends = _lines(axes, tables, "load-", "calls/s", log_y=False)
+    axes.set(xlabel="clients at once", ylabel="calls a second")
     axes.set_ylim(bottom=0)
+    _name_lines(axes, ends)
+    _headline(figure, "Look-ups by primary key: two processes with two threads each")
+    return figure
 
 
-def _handler(axes: Axes, tables: Tables) -> None:
-    axes.figure.subplots_adjust(left=0.21, right=0.97, top=0.92, bottom=0.15)
-    rows = tables["handler"]["rows"]
-    for place, row in enumerate(reversed(rows)):
-        look = LOOKS.get(row["name"], Look("#000000", "."))
+def _handler(tables: Tables) -> Figure:
+    figure = Figure(figsize=(8.4, 4.4))
+    axes = figure.subplots()
+    figure.subplots_adjust(left=0.22, right=0.97, top=0.89, bottom=0.17)
+    rows = tables["handler"]["rows"][::-1]
+    for place, row in enumerate(rows):
+        look = LOOKS[row["name"]]
         p50, p99 = row["summary"]["p50 ms"], row["summary"]["p99 ms"]
         axes.plot([p50["median"], p99["median"]], [place, place], color=look.colour, linewidth=3, alpha=0.35)
         axes.plot(p50["median"], place, "o", color=look.colour, markerfacecolor="white", markersize=7)
-        axes.errorbar(
-            p99["median"], place, xerr=_bars([p99]), fmt="o", color=look.colour, markersize=8, elinewidth=1, capsize=3
-        )
-        axes.annotate(
-            f"{p99['median']:.3g} ms",
-            (p99["high"], place),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-        )
-    axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
+        axes.errorbar(p99["median"], place, xerr=_bars([p99]), fmt="o", color=look.colour, markersize=8, elinewidth=1)
+        label = f"{p99['median']:.3g}"
+        axes.annotate(label, (p99["high"], place), (8, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    for name, row in zip(axes.get_yticklabels(), rows, strict=True):
+        name.set_fontweight("bold" if LOOKS[row["name"]].width == OURS else "normal")
+    axes.margins(x=0.08)
     axes.set_xscale("log")
-    axes.margins(x=0.12)
-    _plain_numbers(axes.xaxis)
+    _in_decades(axes.xaxis)
     axes.grid(axis="y", visible=False)
-    axes.set(
-        title=tables["handler"]["title"], xlabel="latency of the handler, ms: median (ring) and 99th percentile (dot)"
-    )
+    axes.set_xlabel("latency, ms: median (ring), 99th percentile (dot)")
+    _headline(figure, tables["handler"]["title"])
+    return figure
 
 
-_PLOTS: dict[str, tuple[str, Callable[[Axes, Tables], None]]] = {
+_PLOTS: dict[str, tuple[str, Callable[[Tables], Figure]]] = {
     "fetch-cpu": ("fetch-", _fetch_cpu),
     "fetch-stall": ("fetch-", _fetch_stall),
     "load": ("load-", _load),
@@ -155,28 +158,27 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
+    "axes.titlesize": 10,
     "font.size": 10,
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
+    "lines.markersize": 6,
     "savefig.dpi": 150,
     "svg.hashsalt": "slacker",  # or each drawing of the same figures would be another file
 }
 
 
-def _lines(axes: Axes, tables: Tables, beginning: str, figure: str, *, log_y: bool = True) -> None:
-    axes.figure.subplots_adjust(left=0.1, right=0.76, top=0.92, bottom=0.15)
+def _lines(axes: Axes, tables: Tables, beginning: str, figure: str, *, log_y: bool = True) -> list[End]:
+    """Draw a line for each way over the tables that have a size; return where they end."""
     sized = [table for name, table in tables.items() if name.startswith(beginning) and table["size"] is not None]
     sized.sort(key=lambda table: table["size"])
-    ends: list[tuple[float, float, str]] = []
+    ends: list[End] = []
     for name, look in LOOKS.items():
-        points = [
-            (table["size"], row["summary"][figure]) for table in sized for row in table["rows"] if row["name"] == name
-        ]
-        if not points:
+        rows = [(table["size"], row) for table in sized for row in table["rows"] if row["name"] == name]
+        if not rows:
             continue
-        sizes, summaries = zip(*points, strict=True)
+        sizes = [size for size, _ in rows]
+        summaries = [row["summary"][figure] for _, row in rows]
         medians = [summary["median"] for summary in summaries]
         axes.errorbar(
             sizes,
@@ -186,20 +188,30 @@ def _lines(axes: Axes, tables: Tables, beginning: str, figure: str, *, log_y: bo
             marker=look.marker,
             linestyle=look.line,
             linewidth=look.width,
-            markersize=6,
             elinewidth=1,
         )
         ends.append((sizes[-1], medians[-1], name))
     axes.set_xscale("log")
+    _in_decades(axes.xaxis)
     axes.set_xticks([table["size"] for table in sized])
+    axes.tick_params(which="minor", bottom=False)
     if log_y:
         axes.set_yscale("log")
-        _plain_numbers(axes.yaxis)
-    _plain_numbers(axes.xaxis)
-    _name_lines(axes, ends)
+        _in_decades(axes.yaxis)
+    return ends
 
 
-def _name_lines(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
+def _in_decades(axis: Axis) -> None:
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace(",", "\u2009")))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _headline(figure: Figure, text: str) -> None:
+    figure.text(0.012, 0.945, text, fontsize=12.5, fontweight="bold")
+
+
+def _name_lines(axes: Axes, ends: Sequence[End]) -> None:
     """Write the names in a column beside the plot, each as near to the end of its line as the others let it."""
     axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
@@ -217,7 +229,14 @@ def _name_lines(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
             fontweight="bold" if look.width == OURS else "normal",
             color=look.colour,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look.colour, "alpha": 0.4, "linewidth": 0.7, "shrinkB": 5},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look.colour,
+                "alpha": 0.4,
+                "linewidth": 0.7,
+                "shrinkB": 5,
+                "relpos": (0, 0.5),
+            },
         )
 
 
@@ -238,11 +257,6 @@ def _bars(summaries: Sequence[dict[str, float]]) -> list[list[float]]:
         [summary["median"] - summary["low"] for summary in summaries],
         [summary["high"] - summary["median"] for summary in summaries],
     ]
-
-
-def _plain_numbers(axis: Axis) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace(",", "\u2009")))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _origin(data: dict[str, Any]) -> str:
