@@ -1,7 +1,7 @@
 """The plots of the README, drawn from kept results: ``python -m benchmarks.plots [FILE.json]``.
 
-    fetch-cpu    loop CPU, and beside it process CPU, of fetching a list, by its length
-    fetch-stall  longest stall of the loop meanwhile
+    fetch-cpu    loop CPU of fetching a list, by its length; beside it process CPU
+    fetch-stall  longest stall of the loop meanwhile, as loop CPU; beside it as wall time
     load         calls a second, by the number of clients
     handler      latency of an unrelated handler while reports run
 
@@ -82,25 +82,36 @@ def draw(data: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _fetch_cpu(tables: Tables) -> Figure:
-    figure = Figure(figsize=(10.2, 5.2))
-    left, right = figure.subplots(1, 2, sharey=True)
-    figure.subplots_adjust(left=0.075, right=0.79, top=0.85, bottom=0.13, wspace=0.06)
-    _lines(left, tables, "fetch-", "loop CPU ms")
-    _name_lines(right, _lines(right, tables, "fetch-", "process CPU ms"))
-    left.set(title="of the loop's thread", xlabel="rows", ylabel="CPU of one fetch, ms")
-    right.set(title="of all threads of its process", xlabel="rows")
-    _headline(figure, "CPU that fetching a list of model instances takes on the loop's side")
-    figure.text(0.012, 0.012, "dashed: works in other threads, which take turns with the loop", fontsize=7.5)
+    figure = _two_views(
+        tables,
+        {"loop CPU ms": "of the loop's thread", "process CPU ms": "of all threads of its process"},
+        "CPU of one fetch, ms",
+    )
+    _headline(figure, "What fetching a list of model instances costs on the loop's side")
     return figure
 
 
 def _fetch_stall(tables: Tables) -> Figure:
-    figure = Figure(figsize=(8.4, 5.0))
-    axes = figure.subplots()
-    figure.subplots_adjust(left=0.095, right=0.76, top=0.89, bottom=0.14)
-    _name_lines(axes, _lines(axes, tables, "fetch-", "longest stall ms"))
-    axes.set(xlabel="rows", ylabel="most loop CPU between two wake-ups of a ticker, ms")
+    figure = _two_views(
+        tables,
+        {"longest stall ms": "as CPU of the loop's thread", "the same, wall ms": "as wall time"},
+        "longest stall during a fetch, ms",
+    )
     _headline(figure, "How long the loop stands still while a list of model instances is fetched")
+    return figure
+
+
+def _two_views(tables: Tables, views: dict[str, str], label: str) -> Figure:
+    """Draw two figures by the number of rows side by side: what the loop alone shows, and what it leaves out."""
+    figure = Figure(figsize=(10.2, 5.2))
+    left, right = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.075, right=0.79, top=0.85, bottom=0.13, wspace=0.06)
+    for axes, (name, title) in zip((left, right), views.items(), strict=True):
+        ends = _lines(axes, tables, "fetch-", name)
+        axes.set(title=title, xlabel="rows")
+    _name_lines(right, ends)
+    left.set_ylabel(label)
+    figure.text(0.012, 0.012, "dashed: works in other threads, which take turns with the loop", fontsize=7.5)
     return figure
 
 
@@ -249,7 +260,8 @@ def _apart(wanted: Sequence[float], least: float) -> list[float]:
             if overlap > 1e-9:
                 heights[below] -= overlap / 2
                 heights[above] += overlap / 2
-    return heights
+    too_high = max(0.0, heights[-1] - max(1.0, *wanted)) if heights else 0.0
+    return [height - too_high for height in heights]
 
 
 def _bars(summaries: Sequence[dict[str, float]]) -> list[list[float]]:

@@ -455,7 +455,7 @@ def test_each_row_is_a_line_of_the_json() -> None:
 
 def results(*names: str) -> dict[str, Any]:
     """Return results with a table of each name, in which two ways have every figure that is drawn."""
-    figures = ["loop CPU ms", "process CPU ms", "longest stall ms", "calls/s", "p50 ms", "p99 ms"]
+    figures = ["loop CPU ms", "process CPU ms", "longest stall ms", "the same, wall ms", "calls/s", "p50 ms", "p99 ms"]
     rows = [
         Row(name, {figure: [value, value + 1, value + 2] for figure in figures})
         for name, value in (("slacker over HTTP", 1.0), ("2011 way", 4.0))
