@@ -1,8 +1,7 @@
 """What the other visitors notice: a Tornado handler that has nothing to do, while reports run on the same loop.
 
 Eight reports of 5 000 rows each are fetched at once. Meanwhile another process asks the handler, over loopback, each
-5 ms (`far_side.probe`), and counts how long each answer takes from when it was due. It would be answered in less
-than a millisecond on an idle loop, which is the last row.
+5 ms (`far_side.probe`). On an idle loop, the last row, it is answered within about a millisecond.
 
 All have one process with four threads there, so that on two cores the loop has one.
 """

@@ -44,7 +44,7 @@ FETCHING_PEERS = available(
 )
 LOAD_OVER_HTTP = ["slacker over HTTP", "slacker, unshared", "2011 way", "aiohttp + pickle"]
 LOAD_PEERS = [
-    *(*LOAD_OVER_HTTP, "RPyC", "Pyro5", "Dask", "ProcessPoolExecutor"),
+    *(*LOAD_OVER_HTTP, "RPyC", "Pyro5", "ProcessPoolExecutor"),
     *("slacker in threads", "Django async ORM", "in place"),
 ]
 ROWS = {

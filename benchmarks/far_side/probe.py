@@ -1,19 +1,18 @@
-"""Somebody who uses the fast handler meanwhile: ``python -m benchmarks.far_side.probe PORT``, asked by standard input.
+"""The visitors of the fast handler: ``python -m benchmarks.far_side.probe PORT``, directed by standard input.
 
-A request goes out each 5 milliseconds, on one connection. If the answer to the last has not come by then the next goes
-as soon as it has, and its latency still counts from when it should have gone: a server that stands still for a second
-keeps two hundred visitors waiting, not one.
+One comes each 5 milliseconds, whether or not those before have been answered, with a connection of its own: one that is
+idle, or a new one if none is. So a server that stands still for a second keeps two hundred waiting, as it would in
+earnest, and none waits because of another.
 
     go      begin
-    stop    end, and print the latencies since: seconds, as JSON in a line
+    stop    let nobody come any more, and when all are answered print their latencies: seconds, as JSON in a line
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
 import sys
-import threading
 import time
 
 EVERY = 0.005
@@ -21,32 +20,48 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 END = b"fast"
 
 
-def main(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for line in sys.stdin:
-            if line == "go\n":
-                stop, latencies = threading.Event(), list[float]()
-                thread = threading.Thread(target=_ask, args=(connection, stop, latencies))
-                thread.start()
-            elif line == "stop\n":
-                stop.set()
-                thread.join()
-                print(json.dumps([round(latency, 6) for latency in latencies]), flush=True)
+class Visitors:
+    """Those that came since "go", and the connections that are idle."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.latencies: list[float] = []
+
+    async def come(self) -> None:
+        due = time.perf_counter()
+        while True:
+            task = asyncio.create_task(self._visit())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+            due += EVERY
+            await asyncio.sleep(due - time.perf_counter())
+
+    async def all_answered(self) -> None:
+        await asyncio.gather(*self._under_way)
+
+    async def _visit(self) -> None:
+        begun = time.perf_counter()
+        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(REQUEST)
+        await reader.readuntil(END)
+        self.latencies.append(time.perf_counter() - begun)
+        self._idle.append((reader, writer))
 
 
-def _ask(connection: socket.socket, stop: threading.Event, latencies: list[float]) -> None:
-    due = time.perf_counter()
-    # What was due before the end is asked still: those visitors came.
-    while not stop.is_set() or due < time.perf_counter() - EVERY:
-        time.sleep(max(0.0, due - time.perf_counter()))
-        connection.sendall(REQUEST)
-        answer = b""
-        while not answer.endswith(END):
-            answer += connection.recv(4096)
-        latencies.append(time.perf_counter() - due)
-        due += EVERY
+async def main(port: int) -> None:
+    """Obey until standard input ends."""
+    visitors = Visitors(port)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if line == "go\n":
+            visitors.latencies.clear()
+            coming = asyncio.create_task(visitors.come())
+        else:
+            coming.cancel()
+            await visitors.all_answered()
+            print(json.dumps([round(latency, 6) for latency in visitors.latencies]), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    asyncio.run(main(int(sys.argv[1])))
