@@ -22,7 +22,7 @@ from .goals import GOALS, Goal, judge
 from .measure import FULL, QUICK
 from .tables import Table
 
-SUITES = ("threads", "recording", "remote", "processes", "fetching", "load", "handler")
+SUITES = ("threads", "recording", "remote", "processes", "fetching", "traffic", "load", "handler")
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -64,16 +64,15 @@ ROWS = {
     "fetch-1000": FETCHING_PEERS,
     "fetch-5000": FETCHING_PEERS,
     "fetch-20000": [name for name in FETCHING_PEERS if name not in ("Dask", "Pyro5")],
+    "traffic": ["slacker over HTTP", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5"],
     "load-1": LOAD_PEERS,
     "load-16": LOAD_PEERS,
     "load-64": LOAD_PEERS,
     "load-mixed": LOAD_OVER_HTTP,
-    "handler": available(
-        [
-            *("slacker over HTTP", "slacker in threads", "slacker in processes", "Django async ORM", "sync_to_async"),
-            *("asyncio.to_thread", "ProcessPoolExecutor", "2011 way", "in place", "no report"),
-        ]
-    ),
+    "handler": [
+        *available(["slacker over HTTP", "slacker in threads", "slacker in processes", "Django async ORM"]),
+        *("sync_to_async", "asyncio.to_thread", "ProcessPoolExecutor", "2011 way", "in place", "no report"),
+    ],
 }
 
 
