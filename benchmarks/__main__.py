@@ -1,8 +1,8 @@
 """The command: measure, print, keep.
 
-    python -m benchmarks                      everything; kept as results/latest.json and results/latest.txt
+    python -m benchmarks                      everything; kept as results/latest.json and .txt, with the plots
     python -m benchmarks recording            one suite; printed only
-    python -m benchmarks --json out/new.json  kept there, the table beside it as out/new.txt
+    python -m benchmarks --json out/new.json  kept there, beside it the table as out/new.txt and the plots
     python -m benchmarks --quick              a few calls of each, to see that all of it runs
 
 Only a full run replaces the kept results: parts of different runs must not stand in one table.
@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import report
 from .goals import GOALS, Goal, judge
-from .measure import FULL, QUICK, Effort
+from .measure import FULL, QUICK
 from .tables import Table
 
-SUITES = ("threads", "recording", "remote", "rows")
+SUITES = ("threads", "recording", "rows", "remote", "processes", "fetching", "traffic", "load", "handler")
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 
@@ -31,18 +31,22 @@ def main(arguments: Sequence[str] | None = None, goals: Sequence[Goal] = GOALS) 
     options = _options(arguments)
     effort = QUICK if options.quick else FULL
     suites = [_load(name) for name in dict.fromkeys(options.names or SUITES)]
+    kept = options.json or (None if options.names or options.quick else LATEST)
+    plots = _load("plots") if kept is not None else None  # what it needs shall not be missed only at the end
     tables: list[Table] = []
     for suite in suites:
-        tables += suite(effort)
+        tables += suite.tables(effort)
     verdicts = judge(tables, goals)
     about = report.environment()
     text = report.as_text(about, effort, tables, verdicts)
     print(text, end="")
-    kept = options.json or (None if options.names or options.quick else LATEST)
-    if kept is not None:
+    if kept is not None and plots is not None:
+        data = report.as_data(about, effort, tables, verdicts)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(report.as_json(about, effort, tables, verdicts), indent=1) + "\n")
-        kept.with_suffix(".txt").write_text(text)
+        kept.write_text(report.as_json(data) + "\n")
+        if kept.is_file():  # unlike /dev/null
+            kept.with_suffix(".txt").write_text(text)
+            plots.draw(data, kept.parent)
     return int(options.check and not all(verdict.reached for verdict in verdicts))
 
 
@@ -51,7 +55,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="name", help=f"what to measure: {', '.join(SUITES)}; default all")
     parser.add_argument("--quick", action="store_true", help="a few calls of each; the figures mean nothing")
     parser.add_argument("--check", action="store_true", help="end with code 1 if a goal is not reached")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results there, and the table beside it")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="keep the results there, with the table and the plots beside it"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names).difference(SUITES):
         parser.error(f"nothing is called {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
@@ -60,15 +66,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _load(name: str) -> Callable[[Effort], list[Table]]:
+def _load(name: str) -> Any:
     try:
-        suite = importlib.import_module(f"{__package__}.{name}")
+        return importlib.import_module(f"{__package__}.{name}")
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in ("benchmarks", "slacker"):
             raise
         raise SystemExit(f"{name} needs a peer that is not installed ({error}): pip install -e .[bench]") from error
-    tables: Callable[[Effort], list[Table]] = suite.tables
-    return tables
 
 
 if __name__ == "__main__":

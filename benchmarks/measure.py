@@ -14,9 +14,10 @@ What the figures do and do not say:
 
  - Loop CPU is `time.thread_time` on the loop's thread. It leaves out what threads cost the loop by holding the GIL, and
    is no price by itself: process CPU stands beside it.
- - Figures are per call, and of many calls: they say nothing about the slowest one.
+ - Figures are per call, and of many calls: they say nothing about the slowest one. The meters of `meters` do.
  - The garbage collector stays on, as in production. A full collection before each turn keeps one case from paying for
-   the garbage of another.
+   the garbage of another; and what was there before the turns, the modules of all peers above all, is kept out of it
+   by `gc.freeze`, as servers should, or each would pay for the others' modules.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from .tables import LOOP_CPU, PROCESS_CPU, WALL, Row
 
-__all__ = ["FULL", "QUICK", "Case", "Effort", "take_turns"]
+__all__ = ["FULL", "QUICK", "Case", "Effort", "Meter", "per_call", "take_turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,31 @@ class Effort:
         """Return how many repetitions to make where a full run makes `usual`."""
         return max(1, round(usual * self.share))
 
+    def within(self, sittings: int) -> Effort:
+        """Return the same effort in at most so many sittings, for work that takes long."""
+        return replace(self, sittings=min(sittings, self.sittings))
+
 
 FULL = Effort(sittings=12, rounds=5)
 QUICK = Effort(sittings=2, rounds=1, share=0.02)
 """Shows that everything runs. Its figures mean nothing."""
+
+
+Meter: TypeAlias = Callable[["Case"], Awaitable[dict[str, float]]]
+
+
+async def per_call(case: Case) -> dict[str, float]:
+    """Take a turn and return what a call of it cost, in microseconds."""
+    gc.collect()
+    wall, loop_cpu, process_cpu = time.perf_counter(), time.thread_time(), time.process_time()
+    kept = await case.turn()
+    costs = {
+        WALL: time.perf_counter() - wall,
+        LOOP_CPU: time.thread_time() - loop_cpu,
+        PROCESS_CPU: time.process_time() - process_cpu,
+    }
+    del kept  # what it takes to free a large result is nobody's way of getting it
+    return {figure: seconds * 1e6 / case.calls for figure, seconds in costs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +88,13 @@ class Case:
         calls: how many calls one turn makes. Choose it so that a turn takes 10 to 20 ms, longer than the time slice
             of a thread.
         turn: makes the calls and returns something that is equal for all cases that did the same work, or None.
+        meter: takes a turn and returns what was measured, by the name of the figure.
     """
 
     name: str
     calls: int
     turn: Callable[[], Awaitable[object]]
+    meter: Meter = per_call
 
 
 def take_turns(sitting: Callable[[], AbstractAsyncContextManager[Sequence[Case]]], effort: Effort) -> list[Row]:
@@ -88,11 +113,12 @@ def take_turns(sitting: Callable[[], AbstractAsyncContextManager[Sequence[Case]]
     async def sit() -> None:
         async with sitting() as cases:
             await _warm_up(cases)
-            for _ in range(effort.rounds):
-                for case in cases:
-                    row = rows.setdefault(case.name, Row(case.name, {}))
-                    for figure, seconds in (await _turn(case)).items():
-                        row.figures.setdefault(figure, []).append(seconds * 1e6 / case.calls)
+            with _frozen():
+                for _ in range(effort.rounds):
+                    for case in cases:
+                        row = rows.setdefault(case.name, Row(case.name, {}))
+                        for figure, value in (await case.meter(case)).items():
+                            row.figures.setdefault(figure, []).append(value)
 
     for _ in range(effort.sittings):
         asyncio.run(sit())
@@ -100,18 +126,18 @@ def take_turns(sitting: Callable[[], AbstractAsyncContextManager[Sequence[Case]]
 
 
 async def _warm_up(cases: Sequence[Case]) -> None:
-    results = [await case.turn() for case in cases]
-    for case, result in zip(cases, results, strict=True):
-        if result != results[0]:
-            raise ValueError(f"{case.name!r} returned {result!r}, {cases[0].name!r} {results[0]!r}: not the same work")
+    first = await cases[0].turn()
+    for case in cases[1:]:  # one result beside the first at a time: they may be large
+        result = await case.turn()
+        if result != first:
+            raise ValueError(f"{case.name!r} returned {result!r}, {cases[0].name!r} {first!r}: not the same work")
 
 
-async def _turn(case: Case) -> dict[str, float]:
+@contextmanager
+def _frozen() -> Iterator[None]:
     gc.collect()
-    wall, loop_cpu, process_cpu = time.perf_counter(), time.thread_time(), time.process_time()
-    await case.turn()
-    return {
-        WALL: time.perf_counter() - wall,
-        LOOP_CPU: time.thread_time() - loop_cpu,
-        PROCESS_CPU: time.process_time() - process_cpu,
-    }
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

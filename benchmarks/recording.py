@@ -1,17 +1,23 @@
 """Recording a chain, without running it: the proxy against `dask.delayed`, which records the same expressions.
 
-Both start from a root made once, as a module makes it, and nothing is run or pickled. dask names every step by a token
-that is unique in a cluster, which is most of its cost and which slacker has no use for.
+Both start from a root made once, as a module makes it, and nothing is run. dask names every step by a token that is
+unique in a cluster, which is most of its cost and which slacker has no use for.
+
+Encoded is what a worker would send: by slacker an envelope, by dask the pickled graph. `distributed` pickles with
+cloudpickle only what plain pickle refuses; nothing of this is.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from dask.delayed import delayed
 
-from slacker import Slacker
+from slacker import Slacker, chain_of
+from slacker.wire import encode_request
 
 from .measure import Case, Effort, take_turns
 from .tables import Table
@@ -24,7 +30,7 @@ class User:
 
 
 def tables(effort: Effort) -> list[Table]:
-    """Measure recording five steps, and the search of a large argument for recipes."""
+    """Measure recording five steps, with and without encoding them, and the search of a large argument for recipes."""
     ours = Slacker(User)
     theirs = delayed(User)
     keys = list(range(100_000))
@@ -34,6 +40,13 @@ def tables(effort: Effort) -> list[Table]:
         yield [
             _record("slacker", effort.count(2_000), lambda: _five_steps(ours)),
             _record("dask.delayed", effort.count(60), lambda: _five_steps(theirs)),
+        ]
+
+    @asynccontextmanager
+    async def encoded() -> AsyncIterator[list[Case]]:
+        yield [
+            _record("slacker", effort.count(800), lambda: encode_request([chain_of(_five_steps(ours))])),
+            _record("dask.delayed", effort.count(50), lambda: pickle.dumps(_five_steps(theirs))),
         ]
 
     @asynccontextmanager
@@ -48,6 +61,12 @@ def tables(effort: Effort) -> list[Table]:
             baseline="dask.delayed",
         ),
         Table(
+            "record-and-encode",
+            "Record the same 5 steps and make bytes of them",
+            take_turns(encoded, effort),
+            baseline="dask.delayed",
+        ),
+        Table(
             "large-argument",
             "Record 2 steps with a list of 100 000 ints, which is searched for recipes: .filter(pk__in=[...])",
             take_turns(large_argument, effort),
@@ -55,7 +74,7 @@ def tables(effort: Effort) -> list[Table]:
     ]
 
 
-def _five_steps(model: Slacker) -> object:
+def _five_steps(model: Any) -> Any:
     return model.objects.filter(is_staff=True).order_by("name")
 
 

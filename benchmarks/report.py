@@ -1,10 +1,15 @@
-"""What was measured, as text for people and as JSON for programs."""
+"""What was measured, as text for people and as JSON for programs.
+
+The JSON has each row in a line of its own, so that two runs can be compared by ``diff``, and figures with five digits,
+which is more than any of them deserves.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -16,14 +21,18 @@ from .goals import Verdict
 from .measure import Effort
 from .tables import Row, Spread, Table, ratios, spread
 
-__all__ = ["as_json", "as_text", "environment"]
+__all__ = ["as_data", "as_json", "as_text", "environment"]
 
-PACKAGES = ("tornado", "anyio", "asgiref", "dask")
+PACKAGES = (
+    *("tornado", "django", "pyqwest", "granian", "gunicorn", "aiohttp", "anyio", "asgiref", "distributed"),
+    *("rpyc", "Pyro5"),
+)
 
 _METHOD = """\
-Per call: the median of {sittings} x {rounds} rounds, and in brackets the bounds of their middle half. The cases of a
-table take turns; ratios are computed round by round; threads are made anew {sittings} times; the garbage collector is
-on. Other work on the machine spoils the figures; the ratios suffer least. Trust those whose bounds are close."""
+The median of all rounds, and in brackets the bounds of their middle half. What is in us is per call. The cases of a
+table take turns; ratios are computed round by round; after {rounds} rounds threads and connections are made anew; the
+garbage collector is on. Other work on the machine spoils the figures; the ratios suffer least. Trust those whose
+bounds are close."""
 
 
 def environment() -> dict[str, str]:
@@ -48,25 +57,32 @@ def as_text(about: dict[str, str], effort: Effort, tables: Sequence[Table], verd
     """Return header and tables as plain text with aligned columns."""
     width = max(map(len, about)) + 1
     header = "\n".join(f"{name + ':':<{width}} {value}" for name, value in about.items())
-    method = _METHOD.format(sittings=effort.sittings, rounds=effort.rounds) + (
-        "\nA quick run: the figures mean nothing." * effort.is_quick
-    )
+    method = _METHOD.format(rounds=effort.rounds) + ("\nA quick run: the figures mean nothing." * effort.is_quick)
     return "\n\n".join([header, method, *(_table_text(table, verdicts) for table in tables)]) + "\n"
 
 
-def as_json(
+def as_data(
     about: dict[str, str], effort: Effort, tables: Sequence[Table], verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
     """Return everything as plain data: the figures of all rounds, their summaries, the verdicts."""
     return {
         "environment": about,
         "effort": dataclasses.asdict(effort),
-        "tables": [_table_json(table) for table in tables],
+        "tables": [_table_data(table) for table in tables],
         "goals": [
-            {**dataclasses.asdict(verdict.goal), "measured": verdict.measured, "reached": verdict.reached}
+            {**dataclasses.asdict(verdict.goal), "measured": _short(verdict.measured), "reached": verdict.reached}
             for verdict in verdicts
         ],
     }
+
+
+def as_json(data: Any) -> str:
+    """Return what `as_data` returned as text: a table, row or goal a line."""
+    if isinstance(data, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {as_json(value)}" for key, value in data.items()) + "}"
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        return "[\n" + ",\n".join(map(as_json, data)) + "\n]"
+    return json.dumps(data)
 
 
 def _table_text(table: Table, verdicts: Sequence[Verdict]) -> str:
@@ -76,7 +92,8 @@ def _table_text(table: Table, verdicts: Sequence[Verdict]) -> str:
         goals = [str(one) for one in verdicts if (one.goal.table, one.goal.row) == (table.name, row.name)]
         lines.append([row.name, *map(_cell, summaries), "; ".join(goals)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [f"{table.title}  [{table.name}]", ""]
+    rounds = len(next(iter(table.rows[0].figures.values())))
+    text = [f"{table.title} ({rounds} rounds)  [{table.name}]", ""]
     for name, *cells, verdict in lines:
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:-1], strict=True)]
         text.append("   ".join([f"{name:<{widths[0]}}", *aligned, verdict]).rstrip())
@@ -96,13 +113,23 @@ def _ratios(table: Table, row: Row) -> list[float]:
     return ratios(row.figures[table.compared], table.row(table.baseline).figures[table.compared])
 
 
-def _table_json(table: Table) -> dict[str, Any]:
+def _table_data(table: Table) -> dict[str, Any]:
     rows = []
     for row in table.rows:
-        summary = {name: dataclasses.asdict(spread(values)) for name, values in row.figures.items()}
-        data: dict[str, Any] = {"name": row.name, "figures": row.figures, "summary": summary}
+        data: dict[str, Any] = {
+            "name": row.name,
+            "summary": {name: _summary(values) for name, values in row.figures.items()},
+        }
         if table.baseline:
-            data["ratios"] = _ratios(table, row)
-            data["ratio"] = dataclasses.asdict(spread(data["ratios"]))
+            data["ratio"] = _summary(_ratios(table, row))
+        data["figures"] = {name: [*map(_short, values)] for name, values in row.figures.items()}
         rows.append(data)
     return {**dataclasses.asdict(table), "rows": rows}
+
+
+def _summary(values: Sequence[float]) -> dict[str, float]:
+    return {name: _short(value) for name, value in dataclasses.asdict(spread(values)).items()}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -14,9 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-import django
-from django.conf import settings
-
+from .far_side.processes import set_up
 from .measure import Case, Effort, take_turns
 from .tables import LOOP_CPU, Table
 
@@ -33,7 +31,7 @@ Load = Callable[[list[bytes]], list[Any]]
 
 def tables(effort: Effort) -> list[Table]:
     """Measure dumping rows, and loading them."""
-    _set_up()
+    set_up()
     from slacker.django_backend.rows import pack
 
     rows = _rows(effort.count(ROWS))
@@ -60,14 +58,6 @@ def tables(effort: Effort) -> list[Table]:
         Table("rows-dump", f"Dump {what}", take_turns(dumping, effort), BASELINE, LOOP_CPU, notes),
         Table("rows-load", f"Load {what}", take_turns(loading, effort), BASELINE, LOOP_CPU, notes),
     ]
-
-
-def _set_up() -> None:
-    # Settings are for good. Where another suite has not made any, these do: no database is asked. That suite would then
-    # miss its own, so this one stands last in SUITES.
-    if not settings.configured:
-        settings.configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"], USE_TZ=True)
-    django.setup(set_prefix=False)
 
 
 def _rows(count: int) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import measure, report
+from benchmarks import fetching, handler, load, measure, meters, plots, report
 from benchmarks.goals import GOALS, Goal, judge
 from benchmarks.measure import Case, Effort, take_turns
-from benchmarks.tables import Row, Spread, Table, ratios, spread
+from benchmarks.peers import available
+from benchmarks.tables import Row, Spread, Table, percentile, ratios, spread
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -28,18 +31,50 @@ THREAD_PEERS = [
     "sync_to_async, sensitive",
     "sync_to_async, not",
 ]
-REMOTE_PEERS = ["slacker", "in place", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5"]
+REMOTE_PEERS = [
+    *("slacker over HTTP", "in place", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5", "Dask"),
+    "ProcessPoolExecutor",
+]
+PROCESS_PEERS = available(["ProcessWorker", "slacker in processes", "ProcessPoolExecutor", "Dask"])
+FETCHING_PEERS = available(
+    [
+        *("slacker over HTTP", "slacker in threads", "slacker in processes", "in place", "2011 way"),
+        *("aiohttp + pickle", "sync_to_async", "Django async ORM", "ProcessPoolExecutor", "Dask", "RPyC", "Pyro5"),
+    ]
+)
+LOAD_OVER_HTTP = ["slacker over HTTP", "slacker, unshared", "2011 way", "aiohttp + pickle"]
+LOAD_PEERS = [
+    *(*LOAD_OVER_HTTP, "RPyC", "Pyro5", "ProcessPoolExecutor"),
+    *("slacker in threads", "Django async ORM", "in place"),
+]
 ROWS = {
     "threads-at-once": ["slacker, fetch()", "slacker, record, fetch()", "slacker, await", *THREAD_PEERS],
     "threads-in-turn": ["slacker, await", *THREAD_PEERS],
     "recording": ["slacker", "dask.delayed"],
+    "record-and-encode": ["slacker", "dask.delayed"],
     "large-argument": ["slacker"],
     "remote-call-in-turn": REMOTE_PEERS,
     "remote-call-at-once": REMOTE_PEERS,
-    "orm-get-in-turn": [*REMOTE_PEERS, "aget"],
-    "orm-get-at-once": [*REMOTE_PEERS, "aget"],
     "rows-dump": ["slacker", "pickle", "pickle, in chunks"],
     "rows-load": ["slacker", "pickle", "pickle, in chunks"],
+    "orm-get-in-turn": [*REMOTE_PEERS, "Django async ORM"],
+    "orm-get-at-once": [*REMOTE_PEERS, "Django async ORM"],
+    "process-call-in-turn": PROCESS_PEERS,
+    "process-call-at-once": PROCESS_PEERS,
+    "process-get-at-once": [name for name in PROCESS_PEERS if name != "ProcessWorker"],
+    "fetch-100": FETCHING_PEERS,
+    "fetch-1000": FETCHING_PEERS,
+    "fetch-5000": FETCHING_PEERS,
+    "fetch-20000": [name for name in FETCHING_PEERS if name not in ("Dask", "Pyro5")],
+    "traffic": ["slacker over HTTP", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5"],
+    "load-1": LOAD_PEERS,
+    "load-16": LOAD_PEERS,
+    "load-64": LOAD_PEERS,
+    "load-mixed": LOAD_OVER_HTTP,
+    "handler": [
+        *available(["slacker over HTTP", "slacker in threads", "slacker in processes", "Django async ORM"]),
+        *("sync_to_async", "asyncio.to_thread", "ProcessPoolExecutor", "2011 way", "in place", "no report"),
+    ],
 }
 
 
@@ -66,22 +101,30 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return SimpleNamespace(
-        text=ran.stdout, kept_text=kept.with_suffix(".txt").read_text(), data=json.loads(kept.read_text())
+        text=ran.stdout,
+        kept_text=kept.with_suffix(".txt").read_text(),
+        data=json.loads(kept.read_text()),
+        files={path.name for path in kept.parent.iterdir()},
     )
 
 
 def test_a_quick_run_measures_every_row(quick_run: SimpleNamespace) -> None:
-    """Tables and rows stand in the JSON in the order in which they are given, each with a figure a round."""
+    """Tables and rows stand in the JSON in the order in which they are given, each with as many figures as rounds."""
     tables = quick_run.data["tables"]
-    effort = quick_run.data["effort"]
     assert {table["name"]: [row["name"] for row in table["rows"]] for table in tables} == ROWS
-    figures = [values for table in tables for row in table["rows"] for values in row["figures"].values()]
-    assert {len(values) for values in figures} == {effort["sittings"] * effort["rounds"]}
+    for table in tables:
+        assert len({len(values) for row in table["rows"] for values in row["figures"].values()}) == 1
+
+
+def test_a_run_that_is_kept_is_drawn(quick_run: SimpleNamespace) -> None:
+    """Beside JSON and table lie all plots, in both formats."""
+    drawn = {f"{name}.{kind}" for name in ("fetch-cpu", "fetch-stall", "load", "handler") for kind in ("svg", "png")}
+    assert quick_run.files == {"quick.json", "quick.txt", *drawn}
 
 
 def test_a_quick_run_prints_what_it_keeps(quick_run: SimpleNamespace) -> None:
@@ -132,12 +175,19 @@ def test_part_of_a_run_does_not_replace_the_kept_results(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_file_gets_no_plots_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--json /dev/null writes nothing anywhere."""
+    monkeypatch.setattr(plots, "draw", lambda *_: pytest.fail("drawn"))
+    assert command.main(["recording", "--quick", "--json", "/dev/null"]) == 0
+    assert not Path("/dev/null.txt").exists()
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A suite that does not exist is a wrong argument, and the answer names those that do."""
     with pytest.raises(SystemExit) as refused:
         command.main(["thread"])
     assert refused.value.code == 2
-    assert "nothing is called thread; there are threads, recording, remote" in capsys.readouterr().err
+    assert "nothing is called thread; there are threads, recording, rows, remote, " in capsys.readouterr().err
 
 
 def test_json_and_table_need_two_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,9 +284,75 @@ def test_cases_that_do_different_work_are_refused() -> None:
         take_turns(sitting_of(case_of("A", lambda: 1), case_of("B", lambda: 2)), Effort(sittings=1, rounds=1))
 
 
+def test_a_case_may_have_a_meter_of_its_own() -> None:
+    """What it returns is kept by round, under the names that it gives."""
+    measured = iter([1.0, 2.0])
+
+    async def meter(case: Case) -> dict[str, float]:
+        return {case.name: next(measured)}
+
+    (row,) = take_turns(sitting_of(Case("A", 1, case_of("A", lambda: None).turn, meter)), Effort(1, 2))
+    assert row.figures == {"A": [1.0, 2.0]}
+
+
+def test_less_sittings_are_no_more_than_there_were() -> None:
+    """Work that takes long has few sittings in a full run, and in a quick one no more than others."""
+    assert (Effort(12, 5).within(2), Effort(1, 5).within(2)) == (Effort(2, 5), Effort(1, 5))
+
+
 def test_an_effort_makes_at_least_one_call() -> None:
     """A small share is rounded, but never to nothing."""
     assert (Effort(1, 5).count(300), Effort(1, 5, 0.02).count(300), Effort(1, 5, 0.02).count(6)) == (300, 6, 1)
+
+
+# --- meters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=0.0)
+    fake = SimpleNamespace(perf_counter=lambda: clock.now, thread_time=lambda: clock.now / 2)
+    monkeypatch.setattr(meters, "time", fake)
+    return clock
+
+
+async def test_a_stall_is_the_longest_time_between_two_wake_ups(clock: SimpleNamespace) -> None:
+    """Two stalls with a wake-up between them are not added up; CPU and wall time have their own."""
+
+    async def turn() -> None:
+        clock.now += 5.0
+        await asyncio.sleep(5 * meters.TICK)
+        clock.now += 2.0
+
+    assert await meters.longest_stall(turn) == (2.5, 5.0)
+
+
+async def test_what_stalls_at_the_very_end_is_seen(clock: SimpleNamespace) -> None:
+    """A result that is decoded in one piece blocks the loop just before the turn ends."""
+
+    async def turn() -> None:
+        await asyncio.sleep(5 * meters.TICK)
+        clock.now += 3.0
+
+    assert await meters.longest_stall(turn) == (1.5, 3.0)
+
+
+async def test_work_lost_is_what_a_busy_task_did_not_get_done(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time in which it ran is not lost, however long the turn took."""
+
+    def piece() -> None:
+        clock.now += 1.0
+
+    async def turn() -> None:
+        clock.now += 10.0
+        for _ in range(20):
+            await asyncio.sleep(0)
+        clock.now += 5.0
+
+    monkeypatch.setattr(meters, "_piece", piece)
+    assert await meters.work_lost(turn) == 15.0
 
 
 # --- statistics, goals, report -------------------------------------------------------------------------------------
@@ -250,6 +366,13 @@ def test_spread_is_median_middle_half_least_and_most() -> None:
 def test_one_round_is_its_own_spread() -> None:
     """All of it is that value."""
     assert spread([3.0]) == Spread(3.0, 3.0, 3.0, 3.0, 3.0)
+
+
+def test_a_percentile_is_what_so_many_of_100_values_do_not_exceed() -> None:
+    """Between two values it lies between them; one value is all of them."""
+    assert percentile([float(number) for number in range(101)], 99) == 99.0
+    assert percentile([1.0, 3.0], 50) == 2.0
+    assert percentile([3.0], 99) == 3.0
 
 
 def test_ratios_are_computed_round_by_round() -> None:
@@ -281,6 +404,16 @@ def test_a_goal_is_a_limit_for_a_median(goal: Goal, verdict: str) -> None:
     assert [str(judged) for judged in judge([made_up_table()], [goal])] == [verdict]
 
 
+def test_of_calls_a_second_more_is_better() -> None:
+    """A goal for them is a lower limit, and a verdict on another figure than wall time names it."""
+    table = Table("load", "Load", [Row("ours", {"calls/s": [30.0]}), Row("theirs", {"calls/s": [10.0]})])
+    goals = [Goal("load", "ours", limit, against="theirs", figure="calls/s") for limit in (3, 4)]
+    assert [str(judged) for judged in judge([table], goals)] == [
+        "goal >= 3 x theirs in calls/s: 3 reached",
+        "goal >= 4 x theirs in calls/s: 3 NOT reached",
+    ]
+
+
 def test_a_goal_of_another_table_waits() -> None:
     """A goal whose table was not measured has no verdict."""
     assert judge([made_up_table()], GOALS) == []
@@ -302,3 +435,66 @@ def test_columns_are_aligned() -> None:
         "ours     3.00 (2.00-4.50)   0.300 (0.200-0.400)   goal <= 2 wall us: 3 NOT reached",
         "theirs   10.0 (10.0-11.0)      1.00 (1.00-1.00)",
     ]
+
+
+def test_each_row_is_a_line_of_the_json() -> None:
+    """The text is JSON all the same, and has all rounds."""
+    table = made_up_table()
+    data = report.as_data({"date": "today"}, Effort(1, 3), [table], judge([table], [Goal("made-up", "ours", 2)]))
+    text = report.as_json(data)
+    assert json.loads(text) == data
+    assert [line.split(",")[0] for line in text.splitlines() if line.startswith('{"name"')] == [
+        '{"name": "made-up"',
+        '{"name": "ours"',
+        '{"name": "theirs"',
+    ]
+    assert data["tables"][0]["rows"][0]["figures"] == {"wall us": [1.0, 6.0, 3.0]}
+
+
+# --- plots ---------------------------------------------------------------------------------------------------------
+
+
+def results(*names: str) -> dict[str, Any]:
+    """Return results with a table of each name, in which two ways have every figure that is drawn."""
+    figures = ["loop CPU ms", "process CPU ms", "longest stall ms", "the same, wall ms", "calls/s", "p50 ms", "p99 ms"]
+    rows = [
+        Row(name, {figure: [value, value + 1, value + 2] for figure in figures})
+        for name, value in (("slacker over HTTP", 1.0), ("2011 way", 4.0))
+    ]
+    sizes = {name: int(name.rpartition("-")[2]) for name in names if "-" in name}
+    tables = [Table(name, "Made-up work", rows, size=sizes.get(name)) for name in names]
+    return report.as_data({"date": "2026-01-01", "python": "CPython", "CPUs": "2"}, Effort(1, 3), tables, [])
+
+
+def test_plots_are_drawn_of_the_tables_that_there_are(tmp_path: Path) -> None:
+    """Results of some suites give their plots and no others."""
+    written = plots.draw(results("fetch-100", "fetch-1000", "recording"), tmp_path)
+    assert [path.name for path in written] == ["fetch-cpu.svg", "fetch-cpu.png", "fetch-stall.svg", "fetch-stall.png"]
+    assert [path.read_bytes()[:4] for path in written] == [b"<?xm", b"\x89PNG"] * 2
+
+
+def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
+    """Drawing again changes nothing in the repository."""
+    data = results("load-1", "load-64", "handler")
+    first = [path.read_bytes() for path in plots.draw(data, tmp_path)]
+    assert [path.read_bytes() for path in plots.draw(data, tmp_path)] == first
+
+
+def test_plots_can_be_drawn_from_a_kept_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command takes the JSON, and tells what it wrote beside it."""
+    kept = tmp_path / "kept.json"
+    kept.write_text(report.as_json(results("handler")))
+    plots.main([str(kept)])
+    assert capsys.readouterr().out.split() == [f"{tmp_path}/handler.svg", f"{tmp_path}/handler.png"]
+
+
+def test_every_way_has_a_look() -> None:
+    """A row without one would not be drawn, silently."""
+    assert {*fetching.PEERS, *load.PEERS, *handler.PEERS} <= plots.LOOKS.keys()
+
+
+def test_names_that_would_lie_upon_one_another_are_moved_apart() -> None:
+    """Their order stays, and what has room stays where it is."""
+    moved = plots._apart([0.1, 0.5, 0.5, 0.51], least=0.1)
+    assert moved[0] == 0.1
+    assert [round(above - below, 6) >= 0.1 for below, above in itertools.pairwise(moved)] == [True] * 3

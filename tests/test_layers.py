@@ -96,7 +96,9 @@ LAYERS = {
         "chain errors outcome streaming django_backend.results django_backend.transactions", "django"
     ),
     "django_backend.conf": Layer("hook signing", "django"),
-    "django_backend.remote": Layer("chain errors hook outcome wire django_backend.conf django_backend.scope", "django"),
+    "django_backend.remote": Layer(
+        "chain errors hook outcome wire django_backend.conf django_backend.rows django_backend.scope", "django"
+    ),
     "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
     "django_backend.views": Layer("wsgi django_backend.remote", "django"),
     "django_backend.urls": Layer("django_backend.views", "django"),

@@ -18,11 +18,13 @@ __all__ = ["application", "urlpatterns"]
 
 
 def execute(request: Any) -> Any:
-    """Replay the steps: a string is an attribute, a pair the arguments of a call."""
+    """Replay the steps: a string is an attribute, a slice an index, a pair the arguments of a call."""
     result, steps = pickle.loads(request.body)
     for step in steps:
         if isinstance(step, str):
             result = getattr(result, step)
+        elif isinstance(step, slice):
+            result = result[step]
         else:
             positional, named = step
             result = result(*positional, **named)

@@ -1,8 +1,10 @@
-"""The far sides, started together and stopped together, with a database of their own."""
+"""The far sides: one database for the whole run, and the servers of a suite, started and stopped together."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import multiprocessing
 import os
 import secrets
 import socket
@@ -10,67 +12,106 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import django
 
-__all__ = ["HOST", "THREADS", "FarSides", "far_sides"]
+__all__ = ["CHECKOUT", "HOST", "FarSides", "far_sides", "set_up"]
 
 HOST = "127.0.0.1"
-THREADS = 4  # of each server, in one process
 CHECKOUT = Path(__file__).parents[2]
 LIVENESS = 60.0  # seconds that no server needs to start or to stop by far
+ROWS = 20_000
 
 _SERVERS = {
-    "runslacker": ["django", "runslacker", "{address}", "--processes", "1", "--threads", f"{THREADS}"],
+    "runslacker": ["django", "runslacker", "{address}", "--processes", "{processes}", "--threads", "{threads}"],
     "gunicorn": [
-        *("gunicorn", "--bind", "{address}", "--workers", "1", "--worker-class", "gthread", "--threads", f"{THREADS}"),
+        *("gunicorn", "--bind", "{address}", "--worker-class", "gthread"),
+        *("--workers", "{processes}", "--threads", "{threads}"),
         *("--keep-alive", "60", "--no-control-socket", "benchmarks.far_side.pickled"),
     ],
     "rpyc": ["benchmarks.far_side.rpyc_server", "{port}"],
     "pyro": ["benchmarks.far_side.pyro_server", "{port}"],
+    "dask": ["benchmarks.far_side.dask_cluster", "{port}", "{processes}", "{threads}"],
 }
+_OF_ONE_PROCESS = {"rpyc", "pyro"}  # so several are started
 
 
 @dataclass(frozen=True, slots=True)
 class FarSides:
-    """Where they listen."""
+    """Where they listen, and how many they are.
 
-    hook_url: str
-    pickled_url: str
-    rpyc_port: int
-    pyro_port: int
+    Args:
+        processes: of each server.
+        threads: in each process.
+        ports: by the name of the server; of those that have one process, one for each.
+        pool: a process pool with Django set up, if there is one.
+    """
+
+    processes: int
+    threads: int
+    ports: dict[str, list[int]]
+    pool: ProcessPoolExecutor | None
+
+    @property
+    def connections(self) -> int:
+        """How many calls they can work on at once."""
+        return self.processes * self.threads
+
+    @property
+    def hook_url(self) -> str:
+        return f"http://{HOST}:{self.ports['runslacker'][0]}/execute/"
+
+    @property
+    def pickled_url(self) -> str:
+        return f"http://{HOST}:{self.ports['gunicorn'][0]}/{os.environ['BENCHMARKS_SECRET']}/"
 
 
 @contextmanager
-def far_sides() -> Iterator[FarSides]:
-    """Make the database, set Django up in this process as well, once, and start the servers.
+def far_sides(servers: Collection[str], *, processes: int = 1, threads: int = 4) -> Iterator[FarSides]:
+    """Start `servers`, each of so many processes and threads; and a process pool, if "pool" is among them.
 
     Raises:
         RuntimeError: a server did not start; with what it printed.
     """
-    ports = {name: _free_port() for name in _SERVERS}
-    secret = secrets.token_hex(32)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.far_side.settings"
-        os.environ["BENCHMARKS_DATABASE"] = f"{folder}/db.sqlite3"
-        os.environ["BENCHMARKS_SECRET"] = secret
-        django.setup(set_prefix=False)
-        _make_data()
-        started = [stack.enter_context(_Server(name, port, Path(folder))) for name, port in ports.items()]
+    set_up()
+    ports = {
+        name: [_free_port() for _ in range(processes if name in _OF_ONE_PROCESS else 1)]
+        for name in _SERVERS
+        if name in servers
+    }
+    with tempfile.TemporaryDirectory() as logs, ExitStack() as stack:
+        pool = stack.enter_context(_pool(processes)) if "pool" in servers else None
+        started = [
+            stack.enter_context(_Server(name, port, processes, threads, Path(logs)))
+            for name, several in ports.items()
+            for port in several
+        ]
         for server in started:
             server.wait()
-        yield FarSides(
-            f"http://{HOST}:{ports['runslacker']}/execute/",
-            f"http://{HOST}:{ports['gunicorn']}/{secret}/",
-            ports["rpyc"],
-            ports["pyro"],
-        )
+        yield FarSides(processes, threads, ports, pool)
         for server in started:
             server.ask_to_stop()  # all at once
+
+
+@cache
+def set_up() -> None:
+    """Make the database, and set Django up in this process as in those that are begun by it.
+
+    Once for all suites, as Django's settings are read once; the database is removed at exit.
+    """
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.far_side.settings"
+    os.environ["BENCHMARKS_DATABASE"] = f"{folder.name}/db.sqlite3"
+    os.environ["BENCHMARKS_SECRET"] = secrets.token_hex(32)
+    django.setup(set_prefix=False)
+    _make_data()
 
 
 def _make_data() -> None:
@@ -82,9 +123,14 @@ def _make_data() -> None:
     user = get_user_model()
     user.objects.bulk_create(
         user(username=f"user-{number}", email=f"user-{number}@example.com", first_name="Ada", last_name="Example")
-        for number in range(100)
+        for number in range(ROWS)
     )
     connections.close_all()
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, mp_context=spawn, initializer=django.setup, initargs=(False,))
 
 
 def _free_port() -> int:
@@ -94,11 +140,14 @@ def _free_port() -> int:
 
 
 class _Server:
-    def __init__(self, name: str, port: int, folder: Path) -> None:
+    def __init__(self, name: str, port: int, processes: int, threads: int, logs: Path) -> None:
         self._name = name
         self._port = port
-        self._log = folder / f"{name}.log"
-        command = [part.format(port=port, address=f"{HOST}:{port}") for part in _SERVERS[name]]
+        self._log = logs / f"{name}-{port}.log"
+        command = [
+            part.format(port=port, address=f"{HOST}:{port}", processes=processes, threads=threads)
+            for part in _SERVERS[name]
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=CHECKOUT, stdout=log, stderr=subprocess.STDOUT

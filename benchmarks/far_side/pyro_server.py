@@ -13,7 +13,7 @@ from Pyro5.api import Daemon, behavior, expose  # type: ignore[import-untyped]
 
 django.setup(set_prefix=False)
 
-from .work import add_one, get_user  # noqa: E402 (models can be imported only now)
+from .work import add_one, get_user, get_users  # noqa: E402 (models can be imported only now)
 
 
 @expose
@@ -23,8 +23,14 @@ class Far:
         return add_one(number)
 
     def get_user(self, pk: int) -> dict[str, Any]:
-        user = get_user(pk)
-        return {field.attname: getattr(user, field.attname) for field in user._meta.concrete_fields}
+        return _as_dict(get_user(pk))
+
+    def get_users(self, count: int) -> list[dict[str, Any]]:
+        return [_as_dict(user) for user in get_users(count)]
+
+
+def _as_dict(user: Any) -> dict[str, Any]:
+    return {field.attname: getattr(user, field.attname) for field in user._meta.concrete_fields}
 
 
 if __name__ == "__main__":

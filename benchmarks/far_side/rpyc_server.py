@@ -15,7 +15,7 @@ from rpyc.utils.server import ThreadedServer  # type: ignore[import-untyped]
 
 django.setup(set_prefix=False)
 
-from .work import add_one, get_user  # noqa: E402 (models can be imported only now)
+from .work import add_one, get_user, get_users  # noqa: E402 (models can be imported only now)
 
 
 class Far(rpyc.Service):  # type: ignore[misc]
@@ -24,6 +24,9 @@ class Far(rpyc.Service):  # type: ignore[misc]
 
     def exposed_get_user(self, pk: int) -> bytes:
         return pickle.dumps(get_user(pk))
+
+    def exposed_get_users(self, count: int) -> bytes:
+        return pickle.dumps(get_users(count))
 
 
 if __name__ == "__main__":

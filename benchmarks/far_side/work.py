@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-__all__ = ["add_one", "get_user"]
+__all__ = ["add_one", "get_user", "get_users"]
 
 
 def add_one(number: int) -> int:
@@ -17,3 +17,8 @@ def add_one(number: int) -> int:
 def get_user(pk: int) -> Any:
     """Return a row as an instance of its model."""
     return get_user_model().objects.get(pk=pk)
+
+
+def get_users(count: int) -> list[Any]:
+    """Return the first rows as instances of their model."""
+    return list(get_user_model().objects.order_by("pk")[:count])

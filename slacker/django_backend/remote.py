@@ -19,6 +19,7 @@ from ..errors import Refused
 from ..hook import Hook
 from ..outcome import Error, Outcome, Value
 from . import conf
+from .rows import pack
 from .scope import Caller, perform, perform_stream
 
 __all__ = ["caller_options", "far_side", "hook"]
@@ -78,7 +79,7 @@ def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Gener
 
 def far_side(*, own_thread: bool) -> wire.FarSide:
     """Return what Django does with the calls of a request; see `slacker.django_backend.scope.perform`."""
-    return wire.FarSide(partial(_perform, own_thread), partial(_stream, own_thread))
+    return wire.FarSide(partial(_perform, own_thread), partial(_stream, own_thread), pack)
 
 
 def _refusal(options: Mapping[str, Any]) -> Error | None:
