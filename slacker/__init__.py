@@ -20,7 +20,7 @@ from .errors import (
     TransportError,
     WorkerClosed,
 )
-from .functions import attr, batch, options, run
+from .functions import attr, batch, options, run, stream
 from .proxy import Slacker
 from .recipe import chain_of
 from .workers.base import Worker
@@ -43,6 +43,7 @@ __all__ = [
     "chain_of",
     "options",
     "run",
+    "stream",
 ]
 
 __version__ = "1.0.0.dev0"

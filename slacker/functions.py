@@ -20,9 +20,10 @@ from .recipe import (
     state_of,
     worker_of,
 )
-from .workers.base import Worker
+from .stream import CHUNK_SIZE, Stream
+from .workers.base import Worker, check_count
 
-__all__ = ["attr", "batch", "options", "run"]
+__all__ = ["attr", "batch", "options", "run", "stream"]
 
 
 def attr(q: Slacker, name: str) -> Slacker:
@@ -116,6 +117,26 @@ def run(q: Slacker) -> Coroutine[Any, Any, Any]:
     """
     check_recipe(q)
     return worker_of(q).run(chain_of(q))
+
+
+def stream(q: Slacker, chunk_size: int = CHUNK_SIZE) -> Stream:
+    """Return an async iterator over the items of what the recipe gives; ``async for item in q`` does the same.
+
+    The items come in chunks, with back-pressure: neither side ever holds more than a few of them. QuerySets are read
+    by ``.iterator()``, with a server-side cursor where the database has them.
+
+    Args:
+        q: the recipe; its result has to be iterable. A `timeout` among its options is for each chunk, both ways: it
+            limits how long one is waited for, and how long one waits to be asked for.
+        chunk_size: most items of a chunk.
+
+    Raises:
+        TypeError: `q` is no Slacker, or its worker cannot stream.
+        ValueError: `chunk_size` is below 1.
+    """
+    check_recipe(q)
+    check_count("chunk_size", chunk_size, least=1)
+    return Stream(worker_of(q), chain_of(q), chunk_size)
 
 
 def _checked_timeout(timeout: object) -> float:

@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from typing import Any, TypeAlias
 
-__all__ = ["PLAIN", "are_plain", "find", "parts_of", "rebuilt", "replace", "surveyed"]
+__all__ = ["PLAIN", "Replace", "are_plain", "find", "parts_of", "rebuilt", "replace", "surveyed"]
 
 
 PLAIN: frozenset[type] = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None), type(...), range})

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Self, final
 from .chain import AS_USUAL, Attr, Call, Chain, Item
 from .nesting import PLAIN, are_plain
 from .recipe import Recipe, chain_of, checked_worker, longer, nested_in, set_state, worker_of
+from .stream import CHUNK_SIZE, Stream
 from .workers.base import Worker
 
 __all__ = ["Slacker", "is_dunder"]
@@ -139,6 +140,9 @@ class Slacker(Recipe):
             if given is not None and (not callable(given) or type(given) is Slacker or _is_async(given)):
                 raise TypeError(f"{name} must be a plain function or None, got {given!r}; nothing was started")
         self.fetch().add_done_callback(_caller_back(chain_of(self), callback, on_error))
+
+    def __aiter__(self) -> Stream:
+        return Stream(worker_of(self), chain_of(self), CHUNK_SIZE).__aiter__()
 
     # --- a recipe is not its result ---------------------------------------------------------------------------
 

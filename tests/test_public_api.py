@@ -17,7 +17,8 @@ import slacker.workers
 
 MODULES = [
     *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.functions", "slacker.outcome"],
-    *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.local"],
+    *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.executor"],
+    *["slacker.workers.local", "slacker.workers.processes"],
     *["slacker.django_backend.results", "slacker.django_backend.scope", "slacker.django_backend.testing"],
 ]
 """Where users and writers of workers import from."""
@@ -69,7 +70,7 @@ def test_names_of_slacker() -> None:
     """The public names of slacker are these."""
     assert " ".join(slacker.__all__) == (
         "DeadlineExceeded ProtocolError QueueFull Refused RemoteError Slacker SlackerError SlackerException "
-        "TransportError Worker WorkerClosed adisp attr batch chain_of options run"
+        "TransportError Worker WorkerClosed adisp attr batch chain_of options run stream"
     )
 
 
@@ -113,15 +114,19 @@ SIGNATURES = {
     slacker.Worker.check_open: "(self)",
     slacker.workers.DummyWorker: "(*, pickled=False)",
     slacker.workers.HttpWorker: (
-        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_reply=268435456, max_request=16777216, "
-        "audience='', transport=None, host=None)"
+        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_batch=4, max_reply=268435456, "
+        "max_request=16777216, audience='', transport=None, host=None)"
     ),
     slacker.workers.DjangoHttpWorker: (
-        "(url=None, *, key=None, max_connections=None, max_queue=None, timeout=None, max_reply=None, audience=None, "
-        "transport=None, host=None)"
+        "(url=None, *, key=None, max_connections=None, max_queue=None, max_batch=None, timeout=None, max_reply=None, "
+        "audience=None, transport=None, host=None)"
     ),
     slacker.workers.ThreadWorker: "(max_workers=None, *, thread_name_prefix='slacker', max_queue=None)",
     slacker.workers.ThreadWorker.aclose: "(self, timeout=10.0)",
+    slacker.workers.ExecutorWorker: "(executor, *, shutdown=False)",
+    slacker.workers.ProcessWorker: "(max_workers=None, *, max_queue=None)",
+    slacker.workers.ProcessWorker.aclose: "(self, timeout=10.0)",
+    slacker.workers.DjangoProcessWorker: "(max_workers=None, *, max_queue=None)",
     slacker.workers.DjangoThreadWorker: "(max_workers=None, *, thread_name_prefix=None, max_queue=None)",
     slacker.workers.DjangoThreadWorker.aclose: "(self, timeout=10.0)",
     slacker.adisp.process: "(func)",
@@ -178,9 +183,10 @@ def test_version() -> None:
 
 def test_lazy_workers_are_listed() -> None:
     """`dir` shows the workers that are loaded on first use."""
-    assert {"DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker", "HttpWorker", *slacker.workers.__all__} <= set(
-        dir(slacker.workers)
+    lazy = (
+        "DjangoHttpWorker DjangoProcessWorker DjangoThreadWorker DjangoWorker ExecutorWorker HttpWorker ProcessWorker"
     )
+    assert {*lazy.split(), *slacker.workers.__all__} <= set(dir(slacker.workers))
 
 
 @pytest.mark.parametrize("module", [slacker, slacker.workers])

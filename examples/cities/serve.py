@@ -3,6 +3,7 @@
     python serve.py                                  http://127.0.0.1:8888/, the data in a SQLite file
     python serve.py --port 0 --verbose               any free port; each call that leaves the loop is logged
     python serve.py --worker thread                  queries in threads of this process, instead of a hook server
+    python serve.py --worker process                 queries in local processes
     CITIES_DATABASE_URL=postgresql://... python serve.py
 
 The first start makes the database. Unless it is told otherwise it starts a hook server, ``manage.py runslacker``, to
@@ -32,11 +33,12 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from slacker import Worker
-from slacker.workers.django import DjangoHttpWorker, DjangoThreadWorker
+from slacker.workers.django import DjangoHttpWorker, DjangoProcessWorker, DjangoThreadWorker
 
 WORKERS: dict[str, Callable[[], Worker]] = {
     "http": DjangoHttpWorker,
     "thread": DjangoThreadWorker,
+    "process": DjangoProcessWorker,
 }
 
 
@@ -68,7 +70,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--address", default="127.0.0.1", help="where to listen (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8888, help="0 for any free one (default: %(default)s)")
     parser.add_argument(
-        "--worker", choices=WORKERS, default="http", help="queries go to a hook server, or to threads (default: http)"
+        "--worker",
+        choices=WORKERS,
+        default="http",
+        help="queries go to a hook server, to threads, or to local processes (default: http)",
     )
     parser.add_argument("--processes", type=int, metavar="N", help="of the hook server (default: cores, at most 4)")
     parser.add_argument(

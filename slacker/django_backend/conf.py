@@ -39,6 +39,7 @@ __all__ = [
     "HOW_TO_MAKE_A_KEY",
     "allowed_clients",
     "audience",
+    "database_names",
     "derived_keyring",
     "django_release",
     "hook_config",
@@ -48,6 +49,7 @@ __all__ = [
     "keyring",
     "max_request",
     "server",
+    "settings_module",
     "timeout",
 ]
 
@@ -165,6 +167,41 @@ def _settings_module() -> str:
     while isinstance(holder, UserSettingsHolder):  # made by override_settings, or settings.configure
         holder = holder.default_settings
     return getattr(holder, "SETTINGS_MODULE", "")
+
+
+def settings_module() -> str:
+    """Return the name of the settings module, for another process to import.
+
+    Raises:
+        ImproperlyConfigured: there is none.
+    """
+    module = _settings_module()
+    if not module:
+        raise ImproperlyConfigured(
+            "The settings were made by settings.configure(), so that no other process can have the same. Put them into "
+            "a module and name it in DJANGO_SETTINGS_MODULE."
+        )
+    return module
+
+
+def database_names() -> dict[str, str | None]:
+    """Return the name of each database, by alias, as it is in force: in a test run that of the test database.
+
+    Raises:
+        ImproperlyConfigured: one is SQLite in memory, which no other process can see.
+    """
+    names: dict[str, str | None] = {}
+    for alias in connections.settings:
+        connection = connections[alias]
+        name = connection.settings_dict["NAME"]
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            raise ImproperlyConfigured(
+                f"The database {alias!r} is SQLite in memory ({name!r}), which other processes cannot see. Give it a "
+                "file, in a test run by DATABASES[...]['TEST']['NAME'], or set SLACKER_WORKER to "
+                "'slacker.django_backend.testing.InlineWorker'."
+            )
+        names[alias] = None if name is None else str(name)  # it may be a Path
+    return names
 
 
 def _in_test_run() -> bool:

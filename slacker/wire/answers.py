@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import final
 
 from ..chain import Chain
@@ -18,6 +19,8 @@ from . import pickling
 from .replies import CONTAINERS, LENGTH, WHOLE, Kind
 
 __all__ = ["Answers", "Arrivals", "RemoteTraceback"]
+
+_LAST, _VALUE = int(Kind.LAST), int(Kind.VALUE)  # for the most frequent questions: enums answer slowly
 
 _REBUILD: dict[bytes, type] = {tag: kind for kind, tag in CONTAINERS.items()}
 
@@ -45,11 +48,9 @@ class Answers:
 
     def __init__(self, chains: Sequence[Chain]) -> None:
         self.chains = chains
-        self._first: list[int] = []
-        self.count = 0
-        for chain in chains:
-            self._first.append(self.count)
-            self.count += len(chain.items) if chain.is_batch else 1
+        sizes = [len(chain.items) if chain.is_batch else 1 for chain in chains]
+        self.count = sum(sizes)
+        self._first = [0] if len(sizes) == 1 else [*accumulate(sizes, initial=0)][:-1]
         self.complete = False
         self._outcomes: dict[int, Value | Error] = {}
         self._refused: set[int] = set()
@@ -66,13 +67,12 @@ class Answers:
         """
         if self.complete:
             raise ProtocolError("a frame came after the last one", executed=True)
-        self.complete = bool(kind & Kind.LAST)
-        kind &= ~Kind.LAST
-        if kind == Kind.REFUSED and answer == WHOLE:
+        self.complete, kind = kind >= _LAST, kind & ~_LAST
+        if answer == WHOLE and kind == Kind.REFUSED:
             raise _decode_refusal(payload)
         if answer >= self.count:
             raise ProtocolError(f"answer {answer} came where {self.count} were asked for", executed=True)
-        if kind == Kind.VALUE:
+        if kind == _VALUE:
             self._settle(answer, _load_result(payload))
         elif kind == Kind.CHUNK:
             self._extend(answer, bytes(payload[:1]), memoryview(payload)[1:])
@@ -92,6 +92,8 @@ class Answers:
         """
         if not self.complete:
             raise ProtocolError("the reply was cut: its last frame is missing")
+        if self.count == 1 and self._outcomes and not self.chains[0].is_batch:  # as most of them are
+            return [self._outcomes[0]]
         for answer, (tag, gathered) in self._parts.items():
             self._settle(answer, _rebuild(tag, gathered))
         self._parts.clear()
@@ -156,9 +158,8 @@ class Arrivals:
         """
         if self.complete:
             raise ProtocolError("a frame came after the last one", executed=True)
-        self.complete = bool(kind & Kind.LAST)
-        kind &= ~Kind.LAST
-        if kind == Kind.REFUSED and answer == WHOLE:
+        self.complete, kind = kind >= _LAST, kind & ~_LAST
+        if answer == WHOLE and kind == Kind.REFUSED:
             raise _decode_refusal(payload)
         if kind == Kind.CHUNK and answer == 0 and payload[:1] == b"l":
             return _load_items(memoryview(payload)[1:])

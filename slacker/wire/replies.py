@@ -124,28 +124,28 @@ def encode_outcome(outcome: Outcome, number: int, pack: Pack = as_it_is, *, is_b
 
 def encode_items(items: list[Any], number: int, pack: Pack = as_it_is) -> Iterator[Frame]:
     """Yield the frames of some items of a stream; of one that cannot be pickled, an ERROR after those before it."""
-    try:
-        for payload in _encode_items(items, pack):
-            yield Frame(Kind.CHUNK, number, b"l" + payload)
-    except BaseException as error:
-        pickling.let_interrupt_pass(error)
-        yield Frame(Kind.ERROR, number, _encode_error(Error(_unsendable(items, error), 0)))
+    yield from _frames(((Kind.CHUNK, b"l" + payload) for payload in _encode_items(items, pack)), items, number)
 
 
 def _encode_one(outcome: Value | Error, number: int, pack: Pack) -> Iterator[Frame]:
     if isinstance(outcome, Value):
-        encoded = _encode_value(outcome.value, pack)
-        while True:
-            try:
-                piece = next(encoded, None)
-            except BaseException as error:
-                pickling.let_interrupt_pass(error)
-                outcome = Error(_unsendable(outcome.value, error), 0)
-                break
-            if piece is None:
-                return
-            yield Frame(piece[0], number, piece[1])
-    yield Frame(Kind.ERROR, number, _encode_error(outcome))
+        yield from _frames(_encode_value(outcome.value, pack), outcome.value, number)
+    else:
+        yield Frame(Kind.ERROR, number, _encode_error(outcome))
+
+
+def _frames(encoded: Iterator[tuple[Kind, bytes]], value: Any, number: int) -> Iterator[Frame]:
+    """Yield a frame for each piece of `value`; where one cannot be pickled, an ERROR in the place of the rest."""
+    while True:
+        try:
+            piece = next(encoded, None)
+        except BaseException as error:
+            pickling.let_interrupt_pass(error)
+            yield Frame(Kind.ERROR, number, _encode_error(Error(_unsendable(value, error), 0)))
+            return
+        if piece is None:
+            return
+        yield Frame(piece[0], number, piece[1])
 
 
 def _unsendable(value: Any, error: BaseException) -> RemoteError:

@@ -10,17 +10,23 @@ from .local import DummyWorker, ThreadWorker
 
 if TYPE_CHECKING:
     from .django import DjangoHttpWorker as DjangoHttpWorker
+    from .django import DjangoProcessWorker as DjangoProcessWorker
     from .django import DjangoThreadWorker as DjangoThreadWorker
     from .django import DjangoWorker as DjangoWorker
+    from .executor import ExecutorWorker as ExecutorWorker
     from .http import HttpWorker as HttpWorker
+    from .processes import ProcessWorker as ProcessWorker
 
 __all__ = ["DummyWorker", "ThreadWorker", "Worker"]
 
 _LAZY = {
     "DjangoHttpWorker": ".django",
+    "DjangoProcessWorker": ".django",
     "DjangoThreadWorker": ".django",
     "DjangoWorker": ".django",
+    "ExecutorWorker": ".executor",
     "HttpWorker": ".http",
+    "ProcessWorker": ".processes",
 }
 
 

@@ -3,126 +3,34 @@
     Slacker(User, DjangoHttpWorker())         the spelling of 2011, once for each model, and still
     Slacker(Author, DjangoHttpWorker())       one set of connections
 
-The setting SLACKER_WORKER replaces that engine, for a whole project or test suite.
+The setting SLACKER_WORKER replaces that engine, for a whole project or test suite (`slacker.workers.django_engines`).
 """
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
 from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform, require_setup
-from ..outcome import Outcome
+from ..django_backend.scope import Caller, close_connections, perform, perform_stream
+from ..django_backend.transactions import check_alias
+from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker
-from .http import MAX_REPLY, Endpoint, HttpWorker, Transport, checked_url
+from .base import Worker, deadline_of
+from .django_engines import Shareable
+from .django_processes import Processes
+from .http import HttpWorker, Transport, checked_url
 from .local import ThreadWorker
+from .sender import Endpoint
 
-__all__ = ["DjangoHttpWorker", "DjangoThreadWorker", "DjangoWorker"]
-
-
-class _Engines:
-    """What workers without arguments run on: an engine for each kind, or what SLACKER_WORKER names."""
-
-    def __init__(self) -> None:
-        self._engines: dict[str | type[_Shareable], Worker] = {}  # by the setting's value, without it by the kind
-
-    def current(self, kind: type[_Shareable]) -> Worker:
-        path = _setting()
-        place = path or kind
-        # Two threads may both make one; the loser's is dropped before it was used.
-        return self._engines.get(place) or self._engines.setdefault(
-            place, _make_named(path) if path else kind.make_engine()
-        )
-
-    async def aclose(self, kind: type[_Shareable], timeout: float) -> None:
-        path = _setting() if self._engines else ""  # without an engine there may not even be settings
-        engine = self._engines.pop(path or kind, None)
-        if engine is not None and not (path and import_string(path) is engine):  # an object is closed by its maker
-            await engine.aclose(timeout)
-
-
-_engines = _Engines()
-
-
-def _setting() -> str:
-    return getattr(settings, "SLACKER_WORKER", None) or ""
-
-
-def _make_named(path: str) -> Worker:
-    try:
-        named = import_string(path)
-        worker = named() if isinstance(named, type) else named
-    except Exception as error:
-        message = f"SLACKER_WORKER = {path!r} does not name a worker that can be made: {error}"
-        raise ImproperlyConfigured(message) from error
-    if not isinstance(worker, Worker):
-        raise ImproperlyConfigured(f"SLACKER_WORKER = {path!r} must name a slacker worker class, got {worker!r}")
-    if isinstance(worker, _Shareable) and worker.shared:
-        return worker.make_engine()  # what it runs on without the setting: with it, it would run on itself
-    return worker
-
-
-class _Shareable(Worker):
-    """A worker that without arguments stands for the shared engine of its kind, and with any is one of its own.
-
-    Args:
-        given: the arguments, None for those that were left out.
-    """
-
-    def __init__(self, **given: Any) -> None:
-        arguments = {name: value for name, value in given.items() if value is not None}
-        self._own = self.make_engine(**arguments) if arguments else None
-
-    @staticmethod
-    @abc.abstractmethod
-    def make_engine(**arguments: Any) -> Worker:
-        """Return a worker that does the work."""
-
-    @property
-    def shared(self) -> bool:
-        """Whether it was made without arguments."""
-        return self._own is None
-
-    async def run(self, chain: Chain) -> Any:
-        return await self._engine().run(chain)
-
-    def submit(self, chain: Chain) -> asyncio.Future[Any]:
-        return self._engine().submit(chain)
-
-    async def aclose(self, timeout: float = 10.0) -> None:
-        """Close the worker; the shared engine for all, and the next call starts another."""
-        if self._own is not None:
-            await self._own.aclose(timeout)
-        else:
-            await _engines.aclose(type(self), timeout)
-
-    def _engine(self) -> Worker:
-        require_setup()
-        return self._own or _engines.current(type(self))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Shareable):
-            return NotImplemented
-        return self is other or (type(self) is type(other) and self.shared and other.shared)
-
-    def __hash__(self) -> int:
-        return hash(type(self)) if self.shared else object.__hash__(self)
-
-    def __repr__(self) -> str:
-        name = type(self).__name__
-        return f"{name}()" if self._own is None else repr(self._own).replace(type(self._own).__name__, name)
+__all__ = ["DjangoHttpWorker", "DjangoProcessWorker", "DjangoThreadWorker", "DjangoWorker"]
 
 
 # --- threads -------------------------------------------------------------------------------------------------------
@@ -133,11 +41,18 @@ class _Threads(ThreadWorker):
 
     on_thread_exit = staticmethod(close_connections)
 
-    def replayer(self) -> Callable[[Chain], Outcome]:
-        return partial(perform, caller=Caller.current(), own_thread=True)
+    def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
+        return partial(perform, caller=Caller.current(), own_thread=True, deadline=deadline_of(chain))
+
+    def streamer(self, chunk_size: int) -> Callable[[Chain], Generator[Value | Error, None, None]]:
+        caller = Caller.current()
+        return lambda chain: perform_stream(chain, chunk_size, caller, own_thread=True, deadline=deadline_of(chain))
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
 
 
-class DjangoThreadWorker(_Shareable):
+class DjangoThreadWorker(Shareable):
     """Replays chains in threads that look after their database connections: the simplest way off the loop for the
     ORM.
 
@@ -172,6 +87,37 @@ class DjangoThreadWorker(_Shareable):
         return _Threads(**{"thread_name_prefix": "slacker-django", **arguments})
 
 
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+class DjangoProcessWorker(Shareable):
+    """Replays chains in local processes with Django set up: the ORM on all cores, and no server to deploy.
+
+    Each process has its own connections, kept between chains. Its settings are those of this process's
+    DJANGO_SETTINGS_MODULE, and its databases have the names that this process's have at the time of the call: in a test
+    run those of the test databases. What `override_settings` changes does not go along. Otherwise results, language,
+    time zone and ATOMIC_REQUESTS are as with `DjangoThreadWorker`, processes and calls as with `ProcessWorker`.
+
+    Without arguments it stands for one shared engine, which ``SLACKER_WORKER`` may replace; with any it is one of
+    its own.
+
+    Args:
+        max_workers, max_queue: as for `ProcessWorker`. Each process may open one connection to each database.
+
+    Raises:
+        AppRegistryNotReady: at the first call, when ``django.setup()`` was not called.
+        ImproperlyConfigured: at each call, when the processes cannot have the same settings, because those were made
+            by ``settings.configure()``, or the same databases, because one is SQLite in memory.
+    """
+
+    def __init__(self, max_workers: int | None = None, *, max_queue: int | None = None) -> None:
+        super().__init__(max_workers=max_workers, max_queue=max_queue)
+
+    @staticmethod
+    def make_engine(**arguments: Any) -> Worker:
+        return Processes(**arguments)
+
+
 # --- HTTP ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,13 +129,10 @@ class _Http(HttpWorker):
         *,
         url: str | None = None,
         key: bytes | str | Iterable[bytes | str] | None = None,
-        max_connections: int = 8,
-        max_queue: int | None = 1000,
         timeout: float | None = None,
-        max_reply: int = MAX_REPLY,
         audience: str | None = None,
-        transport: Transport | None = None,
         host: str | None = None,
+        **limits: Any,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
@@ -199,16 +142,22 @@ class _Http(HttpWorker):
         self._audience = audience
         self._host = host
         self._path: str | None = None
-        self._set_up(max_connections, max_queue, max_reply, transport)
+        self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
+        self._set_up(**limits)
 
-    async def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
+        in_force = conf.in_force()
+        made = self._made
+        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(in_force)
+
+    async def _make_endpoint(self, in_force: object) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
             if self._path is None:
                 self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
             server = urllib.parse.urljoin(server, self._path)
-        return Endpoint(
+        made = Endpoint(
             server,
             self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
             conf.audience() if self._audience is None else self._audience,
@@ -216,11 +165,17 @@ class _Http(HttpWorker):
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
         )
+        self._made = in_force, made
+        return made
 
-    def options(self) -> dict[str, Any]:
-        return caller_options()
+    def options(self) -> str:
+        return caller_options(max_reply=self._max_reply)
 
-    def hint(self, status: int) -> str:
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
+
+    @staticmethod
+    def hint(status: int) -> str:
         return {
             301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
             "its trailing slash",
@@ -230,7 +185,7 @@ class _Http(HttpWorker):
             "server has no SLACKER_KEY or does not allow this address",
             404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
             500: "the server failed outside of the hook; see its log",
-        }.get(status) or super().hint(status)
+        }.get(status) or HttpWorker.hint(status)
 
     def __repr__(self) -> str:
         return f"DjangoHttpWorker({self._url or 'SLACKER_SERVER'!r}, max_connections={self._max_connections})"
@@ -250,7 +205,7 @@ def _derived_keyring(host: str) -> Keyring:
     return keys
 
 
-class DjangoHttpWorker(_Shareable, HttpWorker):
+class DjangoHttpWorker(Shareable, HttpWorker):
     """Replays chains in the project's own Django server, through its signed hook: the ORM beside a web server.
 
     The server is ``manage.py runslacker``, or any server of the project whose URLs include
@@ -266,7 +221,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
         timeout: seconds for the whole call; by default SLACKER_TIMEOUT.
         audience: by default SLACKER_AUDIENCE, or the settings module and the names of the databases in force; in a
             test run it is said to be one.
-        max_connections, max_queue, max_reply, transport, host: as for `HttpWorker`.
+        max_connections, max_queue, max_batch, max_reply, transport, host: as for `HttpWorker`.
 
     Raises:
         AppRegistryNotReady: at the first call, when ``django.setup()`` was not called.
@@ -280,6 +235,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
         key: bytes | str | Iterable[bytes | str] | None = None,
         max_connections: int | None = None,
         max_queue: int | None = None,
+        max_batch: int | None = None,
         timeout: float | None = None,
         max_reply: int | None = None,
         audience: str | None = None,
@@ -291,6 +247,7 @@ class DjangoHttpWorker(_Shareable, HttpWorker):
             key=key,
             max_connections=max_connections,
             max_queue=max_queue,
+            max_batch=max_batch,
             timeout=timeout,
             max_reply=max_reply,
             audience=audience,

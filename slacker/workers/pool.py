@@ -1,4 +1,4 @@
-"""A lean pool of threads: what `ThreadWorker` is made of.
+"""A lean pool of threads: what `ThreadWorker` is made of, and `ProcessWorker`, where each thread has a process.
 
     loop's thread                              pool's threads
     submit: job ----> [ jobs ] ---- gates ---> take a job, run it
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from ..chain import Chain
-from ..errors import QueueFull, SlackerError, WorkerClosed
+from ..errors import DeadlineExceeded, QueueFull, SlackerError, WorkerClosed
 from ..outcome import Error, Outcome
 from .base import log_call, logger, running_loop
 from .inbox import Inbox, inbox_of
@@ -49,7 +49,7 @@ _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 class Job:
     """One call on its way: what to run, in which context, and where the outcome is awaited."""
 
-    __slots__ = ("chain", "context", "future", "inbox", "replay", "submitted")
+    __slots__ = ("began", "chain", "context", "future", "inbox", "replay", "submitted")
 
     def __init__(
         self, chain: Chain, replay: Callable[[Chain], Outcome], future: asyncio.Future[Any], inbox: Inbox
@@ -60,6 +60,7 @@ class Job:
         self.inbox = inbox
         self.context = contextvars.copy_context()
         self.submitted = time.perf_counter()
+        self.began = False
 
 
 @final
@@ -90,6 +91,9 @@ class Pool:
         max_queue: most calls that may wait while all threads are busy; None for no bound.
         name: prefix of the threads' names.
         on_thread_exit: called in each thread as its last act.
+        on_exit: called when the interpreter ends, after it was said what that drops.
+        idle_seconds: how long a thread waits for work before it ends; None for IDLE_SECONDS.
+        logs: whether the threads write the line of each call, or leave it to whoever makes something of the outcome.
     """
 
     def __init__(
@@ -98,11 +102,18 @@ class Pool:
         max_queue: int | None,
         name: str,
         on_thread_exit: Callable[[], None],
+        *,
+        on_exit: Callable[[], None] | None = None,
+        idle_seconds: float | None = None,
+        logs: bool = True,
     ) -> None:
         self.max_workers = max_workers
         self.max_queue = max_queue
         self.name = name
         self._on_thread_exit = on_thread_exit
+        self.on_exit = on_exit
+        self._idle_seconds = idle_seconds
+        self._logs = logs
         self.closed = False
         self.reset()
         _pools.add(self)
@@ -121,14 +132,15 @@ class Pool:
 
     # --- called from loops ------------------------------------------------------------------------------------
 
-    def submit(self, chain: Chain, replay: Callable[[Chain], Outcome]) -> asyncio.Future[Any]:
+    def submit(self, chain: Chain, replay: Callable[[Chain], Outcome], *, limited: bool = True) -> asyncio.Future[Any]:
         """Queue a call of `replay` with `chain`, and return a Future of the running loop for its outcome.
 
         Cancelling the Future before a thread took the call means that it never runs. After that the thread goes on
-        to the end; its result is dropped, its exception logged.
+        to the end; its result is dropped, its exception logged. So it is when the chain's timeout passes, unless it is
+        not `limited`.
 
         The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued, with SlackerError when the pool
-        has no thread and the system none to give.
+        has no thread and the system none to give, with `DeadlineExceeded` when its time has passed.
         """
         loop = running_loop()
         inbox = self._last_inbox
@@ -143,6 +155,9 @@ class Pool:
                     self._call_a_thread()
         if refusal is not None:
             job.future.set_exception(refusal)
+        elif limited and chain.options.timeout is not None:
+            timer = loop.call_later(chain.options.timeout, self._expire, job)
+            job.future.add_done_callback(lambda _: timer.cancel())
         return job.future
 
     def close(self) -> None:
@@ -187,7 +202,7 @@ class Pool:
     def unfinished(self) -> tuple[list[Job], list[Job]]:
         """Return the jobs that wait and those that run."""
         with self._mutex:
-            return [job for job in self._jobs if not job.future.cancelled()], list(self._running.values())
+            return [job for job in self._jobs if not job.future.done()], list(self._running.values())
 
     def _give_up(self, timeout: float) -> None:
         with self._mutex:  # once for both: a call either runs or fails as one that waited
@@ -196,6 +211,15 @@ class Pool:
         if running:
             logger.warning("%s: still running %g s after it was closed: %s", self.name, timeout, outlines(running))
 
+    def _expire(self, job: Job) -> None:
+        with self._mutex:
+            began = job.began
+            if job.future.done():
+                return
+            message = f"{job.chain.outline()} was not done within {job.chain.options.timeout:g} s; it "
+            message += "goes on in its thread" if began else "did not run"
+            job.future.set_exception(DeadlineExceeded(message, executed=None if began else False))
+
     def _refusal(self, chain: Chain) -> Exception | None:
         if self.closed:
             return WorkerClosed(f"{self.name!r} is closed: {chain.outline()} did not run. Make a new worker.")
@@ -203,11 +227,11 @@ class Pool:
         room = self.max_workers + self.max_queue - len(self._running)
         if len(self._jobs) >= room:
             waiting, self._jobs = self._jobs, deque()
-            self._jobs.extendleft([job for job in reversed(waiting) if not job.future.cancelled()])
+            self._jobs.extendleft([job for job in reversed(waiting) if not job.future.done()])
         if len(self._jobs) < room:
             return None
         return QueueFull(
-            f"{self.name!r}: all {self.max_workers} threads are busy and {self.max_queue} calls wait already "
+            f"{self.name!r}: all {self.max_workers} workers are busy and {self.max_queue} calls wait already "
             f"(max_queue); {chain.outline()} did not run. Try again later, or answer that you are busy."
         )
 
@@ -242,14 +266,15 @@ class Pool:
     def _fail_waiting(self, error_for: Callable[[str], Exception]) -> None:
         waiting, self._jobs = self._jobs, deque()
         for job in waiting:
-            if not job.future.cancelled():
+            if not job.future.done():
                 job.inbox.deliver(job.future, job.chain, Error(error_for(job.chain.outline()), 0))
 
     def _take(self, thread: _Thread) -> Job | None:
         jobs = self._jobs
         while jobs:
             job = jobs.popleft()
-            if not job.future.cancelled():
+            if not job.future.done():
+                job.began = True
                 self._running[thread] = job
                 if jobs and not self._called:
                     self._call_a_thread()
@@ -262,17 +287,21 @@ class Pool:
         job: Job | None = None
         try:
             while True:
-                if thread.on_its_way and job is not None:
+                worked = job is not None
+                job = (
+                    None  # frees what the last call left, which may take any time: before the thread looks out or waits
+                )
+                if thread.on_its_way and worked:
                     self._look_out()
                 with self._mutex:
                     self._arrive(thread)
-                    last, job = job, self._take(thread)
-                    waits = job is None and last is None
+                    job = self._take(thread)
+                    waits = job is None and not worked
                     if waits:
                         if self.closed:
+                            self._call_a_thread()  # while this one does its last act
                             return
                         self._idle.append(thread)
-                del last  # frees what the last call left, which may take any time: before the thread waits
                 if job is not None:
                     self._run(thread, job)
                 elif waits and not self._wait_for_call(thread):
@@ -291,7 +320,7 @@ class Pool:
             thread.on_its_way = self._called = False
 
     def _wait_for_call(self, thread: _Thread) -> bool:
-        called = thread.gate.acquire(timeout=IDLE_SECONDS)
+        called = thread.gate.acquire(timeout=IDLE_SECONDS if self._idle_seconds is None else self._idle_seconds)
         if not called:
             with self._mutex:
                 if thread in self._idle:
@@ -308,7 +337,7 @@ class Pool:
         except BaseException as error:  # that returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
         try:
-            if logger.isEnabledFor(logging.DEBUG):
+            if self._logs and logger.isEnabledFor(logging.DEBUG):
                 log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)
         finally:  # whatever a handler of the log may raise
             with self._mutex:
@@ -358,6 +387,9 @@ def _at_exit() -> None:
             outlines(dropped) or "none",
             outlines(abandoned) or "none",
         )
+    for pool in list(_pools):
+        if pool.on_exit is not None:
+            pool.on_exit()
 
 
 def _after_fork_in_child() -> None:

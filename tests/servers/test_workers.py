@@ -6,15 +6,17 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import zoneinfo
 from collections.abc import Iterator
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils import timezone
 
 from slacker import Slacker, WorkerClosed, workers
 from slacker.django_backend.testing import InlineWorker
-from slacker.workers import DjangoHttpWorker, DjangoThreadWorker, DjangoWorker
+from slacker.workers import DjangoHttpWorker, DjangoProcessWorker, DjangoThreadWorker, DjangoWorker
 from slacker.workers import django as module
 from slacker.workers.http import HttpWorker
 
@@ -79,7 +81,7 @@ def test_it_is_an_http_worker() -> None:
 
 def test_threads_are_another_place() -> None:
     """Workers of different kinds differ, and so does whatever is no worker of this sort."""
-    assert DjangoThreadWorker() != DjangoHttpWorker()
+    assert len({DjangoThreadWorker(), DjangoHttpWorker(), DjangoProcessWorker()}) == 3
     assert DjangoHttpWorker() != "DjangoHttpWorker()"
 
 
@@ -115,6 +117,22 @@ async def test_a_subclass_is_another_place(engines: list[HttpWorker]) -> None:
 def test_repr(worker: object, shown: str) -> None:
     """It shows where it leads, and no key."""
     assert shown == repr(worker())
+
+
+@pytest.mark.parametrize("kind", [DjangoHttpWorker, DjangoThreadWorker])
+def test_the_time_zone_is_read_before_the_loop_runs(
+    engines: list[HttpWorker], kind: type[DjangoHttpWorker | DjangoThreadWorker]
+) -> None:
+    """Making a worker reads the file of the default time zone, so that the first call need not, on the loop."""
+    timezone.get_default_timezone.cache_clear()
+    zoneinfo.ZoneInfo.clear_cache()
+    worker = kind()
+
+    async def first_call() -> int:
+        async with worker:
+            return await call(worker)
+
+    assert asyncio.run(first_call()) == 1  # a read on the loop would raise
 
 
 # --- how they end ----------------------------------------------------------------------------------------------------
@@ -153,6 +171,7 @@ async def test_one_of_its_own_is_closed_by_itself(engines: list[HttpWorker]) -> 
     [
         ("slacker.django_backend.testing.InlineWorker", InlineWorker),
         ("slacker.workers.django.DjangoThreadWorker", module._Threads),
+        ("slacker.workers.django.DjangoProcessWorker", module.Processes),
         ("slacker.workers.django.DjangoHttpWorker", module._Http),
         ("slacker.workers.django.DjangoWorker", module._Http),
     ],
@@ -160,9 +179,9 @@ async def test_one_of_its_own_is_closed_by_itself(engines: list[HttpWorker]) -> 
 async def test_a_setting_replaces_them(engines: list[HttpWorker], path: str, kind: type) -> None:
     """SLACKER_WORKER replaces what workers without arguments run on, by one for all kinds."""
     with override_settings(SLACKER_WORKER=path):
-        http, threads = DjangoHttpWorker(), DjangoThreadWorker()
-        assert [await call(http), await call(threads)] == [1, 1]
-        assert http._engine() is threads._engine()
+        http, threads, processes = DjangoHttpWorker(), DjangoThreadWorker(), DjangoProcessWorker()
+        assert [await call(http), await call(threads), await call(processes)] == [1, 1, 1]
+        assert http._engine() is threads._engine() is processes._engine()
         assert kind is type(http._engine())
         await http.aclose()
 

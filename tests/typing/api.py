@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_type
 
 from tornado import gen, web
@@ -14,7 +15,14 @@ from tornado import gen, web
 import slacker
 from slacker import Slacker, SlackerError, Worker, adisp, attr, batch, chain_of, options, run
 from slacker.chain import Chain
-from slacker.workers import DjangoThreadWorker, DummyWorker, ThreadWorker
+from slacker.workers import (
+    DjangoProcessWorker,
+    DjangoThreadWorker,
+    DummyWorker,
+    ExecutorWorker,
+    ProcessWorker,
+    ThreadWorker,
+)
 
 
 class User:
@@ -100,6 +108,7 @@ async def workers() -> None:
         assert_type(threads, ThreadWorker)
         await options(find(), threads)
     chosen: list[Worker] = [LoudWorker(), DummyWorker(), ThreadWorker(), DjangoThreadWorker(max_workers=2)]
+    chosen += [ProcessWorker(2, max_queue=10), DjangoProcessWorker(2), ExecutorWorker(ThreadPoolExecutor())]
     await chosen[0].aclose()
 
 

@@ -14,27 +14,37 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from slacker import Worker
-from slacker.workers import DummyWorker, HttpWorker, ThreadWorker
+from slacker.workers import DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
 
 from .work import LIVENESS
 
 
-def _django_thread_worker() -> Worker:
+def _set_django_up() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     import django
-    from django.utils import timezone
-
-    from slacker.workers import DjangoThreadWorker
 
     django.setup()
-    timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
+
+
+def _django_thread_worker() -> Worker:
+    _set_django_up()
+    from slacker.workers import DjangoThreadWorker
+
     return DjangoThreadWorker(4)
+
+
+def _django_process_worker() -> Worker:
+    _set_django_up()
+    from slacker.workers import DjangoProcessWorker
+
+    return DjangoProcessWorker(2)
 
 
 LOCAL: dict[str, Callable[[str], Worker]] = {
@@ -48,6 +58,9 @@ WORKERS: dict[str, Callable[[str], Worker]] = {
     **LOCAL,
     "DummyWorker(pickled)": lambda _: DummyWorker(pickled=True),
     "HttpWorker": lambda url: HttpWorker(url, key=KEY, audience=AUDIENCE),
+    "ExecutorWorker": lambda _: ExecutorWorker(ThreadPoolExecutor(4), shutdown=True),
+    "ProcessWorker": lambda _: ProcessWorker(2),
+    "DjangoProcessWorker": lambda _: _django_process_worker(),
 }
 
 

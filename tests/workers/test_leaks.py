@@ -7,9 +7,12 @@ import gc
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from slacker import Slacker, Worker
-from slacker.workers import ThreadWorker
+from slacker.workers import ExecutorWorker, ProcessWorker, ThreadWorker
 
 from . import work
 
@@ -63,6 +66,20 @@ async def test_failing_calls_leave_no_cycles(local_worker: Worker, without_gc: N
     blocks = sys.getallocatedblocks()
     await fail(local_worker, 2_000)
     assert sys.getallocatedblocks() - blocks < 2_000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ExecutorWorker(ThreadPoolExecutor(2), shutdown=True), lambda: ProcessWorker(2)],
+    ids=["ExecutorWorker", "ProcessWorker"],
+)
+async def test_failing_calls_by_bytes_leave_nothing_behind(make: Callable[[], Worker]) -> None:
+    """After 2 000 calls to warm up 10 000 failing ones, sent as bytes, add no memory."""
+    async with make() as worker:
+        await fail(worker, 2_000)
+        blocks = allocated_blocks()
+        await fail(worker, 10_000)
+        assert allocated_blocks() - blocks < 2_000
 
 
 async def test_cancelled_calls_leave_nothing_behind() -> None:

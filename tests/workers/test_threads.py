@@ -252,7 +252,7 @@ async def test_refuses_calls_beyond_its_bound(max_queue: int) -> None:
     blocker = Blocker()
     async with ThreadWorker(2, max_queue=max_queue) as worker:
         accepted = [Slacker(blocker, worker).wait(number).fetch() for number in range(2 + max_queue)]
-        with pytest.raises(QueueFull, match=f"2 threads are busy and {max_queue} calls wait") as caught:
+        with pytest.raises(QueueFull, match=f"2 workers are busy and {max_queue} calls wait") as caught:
             await Slacker(blocker, worker).wait("one more")
         assert caught.value.executed is False
         blocker.release()

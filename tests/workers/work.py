@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import os
+import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import slacker
+import slacker.wire
 from slacker import Slacker, Worker
 
 LIVENESS = 30.0
@@ -150,3 +157,84 @@ class Blocker:
 
     def release(self) -> None:
         self._may_end.set()
+
+
+# --- for processes -----------------------------------------------------------------------------------------------
+
+DOOMS: dict[str, Callable[[], Any]] = {
+    "ValueError": lambda: fail(ValueError, "boom"),
+    "sys.exit": lambda: sys.exit(3),
+    "os._exit": lambda: os._exit(3),
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: ctypes.string_at(0),
+}
+"""What may become of work, or of the process that it runs in."""
+
+
+def meet(doom: str) -> Any:
+    return DOOMS[doom]()
+
+
+class DoomOnLoad:
+    """Meets its doom where it is unpickled."""
+
+    def __init__(self, doom: str) -> None:
+        self.doom = doom
+
+    def __reduce__(self) -> Any:
+        return meet, (self.doom,)
+
+
+class DoomOnDump(DoomOnLoad):
+    """Meets its doom where it is pickled."""
+
+    def __reduce__(self) -> Any:
+        return meet(self.doom)
+
+
+def hold(directory: str, name: str) -> str:
+    """Write the process's number into the file `name`, and return when there is a file "go"."""
+    Path(directory, name + "~").write_text(str(os.getpid()))
+    Path(directory, name + "~").rename(Path(directory, name))
+    wait_for(Path(directory, "go").exists)
+    return name
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + LIVENESS
+    while not holds():
+        assert time.monotonic() < end  # liveness bound
+        time.sleep(0.005)
+
+
+def run_in_a_process(value: Any) -> Any:
+    """Run a chain on a ProcessWorker of its own from inside of work."""
+
+    async def main() -> Any:
+        from slacker.workers import ProcessWorker
+
+        async with ProcessWorker(1) as worker:
+            return await Slacker(with_pid, worker)(value)
+
+    return asyncio.run(main())
+
+
+def read_input() -> str:
+    return sys.stdin.read()
+
+
+def leave_a_child_and_die(directory: str) -> None:
+    """Fork a process that outlives this one, and kill this one."""
+    if not os.fork():
+        hold(directory, "child")
+        os._exit(0)
+    wait_for(Path(directory, "child").exists)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def set_up(directory: str, name: str, fails: bool) -> Any:
+    """What a process does first: wait, as `hold` does, and then perhaps fail."""
+    hold(directory, name)
+    if fails:
+        raise LookupError("nothing to set up")
+    return slacker.wire.serve, lambda: Path(directory, "ended").touch()

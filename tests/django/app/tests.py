@@ -10,13 +10,14 @@ import threading
 import tornado.testing
 import tornado.web
 from asgiref.sync import async_to_sync, sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.utils import translation
 
 from slacker import Slacker, WorkerClosed, adisp, run
 from slacker.django_backend.testing import InlineWorker
-from slacker.workers import DjangoThreadWorker
+from slacker.workers import DjangoProcessWorker, DjangoThreadWorker
 
 from .models import Author
 from .urls import authors
@@ -209,3 +210,21 @@ class InThreadsTests(TransactionTestCase):
         await authors.create(name="Ann")
 
         self.assertEqual(1, await Author.objects.acount())
+
+
+class InProcessesTests(TransactionTestCase):
+    """Work in processes is done on the test databases, if those can be seen from there."""
+
+    def tearDown(self):
+        asyncio.run(DjangoProcessWorker().aclose())
+
+    def test_processes_see_the_rows_of_the_test(self):
+        """Work in another process finds the rows of the test, and no process the project's own database."""
+        names = Slacker(Author, DjangoProcessWorker()).objects.values_list("name", flat=True)
+        Author.objects.create(name="Ann")
+
+        if connection.vendor == "sqlite" and connection.is_in_memory_db():
+            with self.assertRaisesRegex(ImproperlyConfigured, "'default' is SQLite in memory"):
+                asyncio.run(run(names))
+        else:
+            self.assertEqual(["Ann"], asyncio.run(run(names)))

@@ -1,0 +1,37 @@
+"""The far side of `DjangoProcessWorker`: what a local process does before its first chain and after its last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import django
+from django.db import connections
+
+from .. import wire
+from .remote import far_side
+from .scope import close_connections
+
+__all__ = ["set_up"]
+
+
+def set_up(
+    settings_module: str, database_names: Mapping[str, str | None]
+) -> tuple[Callable[[bytes], Iterator[wire.Frame]], Callable[[], None]]:
+    """Set Django up as it is in the parent.
+
+    Args:
+        settings_module: the parent's.
+        database_names: of each alias, as they are in force in the parent. In a test run they are not those of the
+            settings; this is what Django's own parallel runner gives its processes.
+
+    Returns:
+        What makes the frames of an envelope, and what is called in the end, in the same thread.
+    """
+    os.environ["DJANGO_SETTINGS_MODULE"] = settings_module
+    django.setup()
+    for alias, name in database_names.items():
+        connections.settings[alias]["NAME"] = name
+    connections.close_all()  # an app may have opened one when it was loaded
+    return partial(wire.serve, far_side=far_side(own_thread=True)), close_connections

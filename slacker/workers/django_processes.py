@@ -1,0 +1,25 @@
+"""The engine of `DjangoProcessWorker`: processes that set Django up as it is set up here."""
+
+from __future__ import annotations
+
+from ..django_backend import conf
+from ..django_backend.remote import caller_options
+from ..django_backend.transactions import check_alias
+from .child import Setup
+from .processes import ProcessWorker
+
+__all__ = ["Processes"]
+
+
+class Processes(ProcessWorker):
+    """A ProcessWorker whose processes do Django's care around each chain."""
+
+    def setup(self) -> Setup:
+        # Asked for each call: a process that began before the test databases were made must not serve a test.
+        return ["slacker.django_backend.process", "set_up", conf.settings_module(), conf.database_names()]
+
+    def options(self) -> str:
+        return caller_options()
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)

@@ -1,0 +1,58 @@
+"""What workers that leave the process without a network share: one chain as bytes, and the way back from frames.
+
+The bytes are those of the signed hook, unsealed: nobody but this process and those it started can reach them. Only
+bytes are handed to a pool or a pipe, never the user's objects: an exception that loads badly would break a
+whole `concurrent.futures.ProcessPoolExecutor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TypeAlias
+
+from .. import wire
+from ..chain import Chain
+from ..outcome import Outcome
+from .base import logger
+
+__all__ = ["Frames", "decode", "encode"]
+
+Frames: TypeAlias = deque[tuple[int, int, bytes]]
+"""Kind, answer and payload of each frame of a reply."""
+
+LARGE_ARGUMENTS = 1 << 20
+"""Bytes of a request past which a warning is logged: pickling a megabyte takes some milliseconds of the loop."""
+
+
+def encode(chain: Chain, options: str = "{}") -> bytes:
+    """Return the envelope of `chain`; log a warning if its arguments are so large that this stalled the loop.
+
+    Raises:
+        Refused: something in it cannot be pickled; the message names it.
+    """
+    timeout = chain.options.timeout
+    deadline = None if timeout is None else int((time.time() + timeout) * 1000)
+    envelope = wire.envelope([wire.encode_call(chain, deadline=deadline)], options)
+    if len(envelope) > LARGE_ARGUMENTS:
+        logger.warning(
+            "the arguments of %s take %d bytes; pickling them stalls the loop: pass names or keys instead",
+            chain.outline(),
+            len(envelope),
+        )
+    return envelope
+
+
+async def decode(chain: Chain, frames: Frames) -> Outcome:
+    """Return the outcome of `chain` that `frames` hold: one a turn of the loop, so that none stalls it. Uses them up.
+
+    Raises:
+        Refused, ProtocolError: as `slacker.wire.Answers`.
+    """
+    answers = wire.Answers([chain])
+    while frames:
+        answers.take(*frames.popleft())
+        if frames:
+            await asyncio.sleep(0)
+    return answers.outcomes()[0]
