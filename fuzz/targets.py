@@ -14,17 +14,17 @@ import json
 import operator
 import pickle
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from slacker import wire
 from slacker.chain import Attr, Batch, Call, Chain, Item, Options, Ref
 from slacker.errors import ProtocolError, Refused
-from slacker.hook import MemoryNonces
+from slacker.hook import MemoryNonces, Reply
 from slacker.outcome import Error, Outcome, Several, Value
 from slacker.signing import ReplySealer
 from slacker.wire.requests import MAX_STEPS
-from tests.remote.pair import ADD, NOW, OTHER_SECRET, Body, Clock, Pair
+from tests.remote.pair import ADD, NOW, OTHER_SECRET, Body, Clock, Pair, Sealed
 
 __all__ = ["TARGETS", "Target"]
 
@@ -36,7 +36,13 @@ def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
     return Value([chain.outline()] * (len(chain.items) or 3))
 
 
-PAIR = Pair(perform=perform, nonces=MemoryNonces(capacity=10**9, now=Clock()))
+def stream(chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
+    """Replay nothing, in two chunks."""
+    yield Value([chain.outline()])
+    yield Value([chain.outline()] * 2)
+
+
+PAIR = Pair(perform=wire.FarSide(perform, stream), nonces=MemoryNonces(capacity=10**9, now=Clock()))
 LONG = Chain(list, (Attr("x"),) * MAX_STEPS)
 NESTED = Chain(list, (Call((Ref(0), [Ref(1)]), {}),), (ADD, Chain(str, (Attr("upper"), Call(("a",), {})), (ADD,))))
 CHAINS = [
@@ -197,7 +203,7 @@ def envelope(rng: random.Random) -> str:
     reply = PAIR.answer(sealed)
     assert reply.status == 200
     try:
-        outcomes = PAIR.open(sealed, reply, _asked(sealed.body))
+        outcomes = _opened(sealed, reply)
     except Refused as error:
         refused = error
     else:
@@ -212,8 +218,9 @@ def envelope(rng: random.Random) -> str:
 
 
 def _hostile_envelope(rng: random.Random) -> bytes:
-    deadline, stream = rng.choice((None, None, 1, 10**14)), rng.choice((None, 7))
-    calls = [wire.encode_call(chain, deadline=deadline, stream=stream) for chain in CHAINS]
+    deadline, size = rng.choice((None, None, 1, 10**14)), rng.choice((None, None, 7))
+    chains = CHAINS if size is None else [rng.choice(CHAINS)]
+    calls = [wire.encode_call(chain, deadline=deadline, stream=size) for chain in chains]
     genuine = wire.envelope(calls, wire.encode_options({"max_reply": rng.choice((10, 100, 10_000))}))
     length = int.from_bytes(genuine[:4], "big")
     plain, pickled = genuine[4 : 4 + length], genuine[4 + length :]
@@ -259,13 +266,20 @@ def _replace_a_part(rng: random.Random, head: Any) -> None:
         holder.append(rng.choice(holder))
 
 
-def _asked(body: bytes) -> list[Chain]:
-    """Return chains that have as many answers as those of `body`."""
+def _opened(sealed: Sealed, reply: Reply) -> Sequence[Outcome]:
+    """Return what came: the chunks of a stream, or the outcomes of chains with as many answers as those asked for."""
     try:
-        calls = wire.read_head(body).calls
+        calls = wire.read_head(sealed.body).calls
     except Refused:
-        return [ADD]
-    return [ADD if call.answers == 1 else Chain(Batch(call.answers), (), (ADD,) * call.answers) for call in calls]
+        return PAIR.open(sealed, reply)
+    if "stream" in calls[0].options:
+        arrivals = wire.Arrivals()
+        return [chunk for frame in PAIR.frames(sealed, reply) if (chunk := arrivals.take(*frame)) is not None]
+    return PAIR.open(sealed, reply, [_like(call.answers) for call in calls])
+
+
+def _like(answers: int) -> Chain:
+    return ADD if answers == 1 else Chain(Batch(answers), (), (ADD,) * answers)
 
 
 def reply(rng: random.Random) -> str:

@@ -7,6 +7,7 @@ import collections
 import dataclasses
 import datetime as dt
 import functools
+import gc
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -436,11 +437,14 @@ def calls_during(function: Callable[..., object], *args: object) -> int:
         calls += event == "call"
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what it frees calls back
     sys.setprofile(count)
     try:
         function(*args)
     finally:
         sys.setprofile(before)
+        gc.enable()
     return calls
 
 

@@ -553,7 +553,7 @@ def test_is_no_coroutine_function() -> None:
     "kind",
     [
         *[str, bytes, int, list, tuple, dict, set, type, BaseException, asyncio.Future],
-        *[collections.abc.Mapping, collections.abc.Sequence, collections.abc.Coroutine, collections.abc.AsyncIterable],
+        *[collections.abc.Mapping, collections.abc.Sequence, collections.abc.Coroutine, collections.abc.AsyncIterator],
     ],
 )
 def test_is_no_instance(kind: type) -> None:
@@ -571,7 +571,7 @@ def test_is_awaitable() -> None:
     [
         *["__array__", "__array_interface__", "__array_struct__", "__array_ufunc__", "__dlpack__"],
         *["__fspath__", "__index__", "__html__", "__json__", "__getstate_manages_dict__", "__getinitargs__"],
-        *["__wrapped__", "__signature__", "__isabstractmethod__", "__set_name__", "__get__", "__aiter__", "__anext__"],
+        *["__wrapped__", "__signature__", "__isabstractmethod__", "__set_name__", "__get__", "__anext__"],
         *["_is_coroutine", "_is_coroutine_marker", "_is_coroutine_mark", "_asyncio_future_blocking", "_mock_methods"],
         *["_repr_html_", "_ipython_display_", "_ipython_canary_method_should_not_exist_", "_pytestfixturefunction"],
     ],

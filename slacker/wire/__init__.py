@@ -7,7 +7,7 @@
     outcomes <---Answers.take--- frames <-----------  encode_outcome
 
 `serve` is the whole far side, the same for a web server, a local process and a cluster. `requests` and `replies` have
-the two directions, `answers` what becomes of a reply; `pickling` is the only module that pickles.
+the two forms and encode them, `heads` and `answers` read them; `pickling` is the only module that pickles.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ..errors import Refused
 from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
 from .answers import Answers, Arrivals, RemoteTraceback
+from .heads import Head, read_head
 from .replies import MAX_REPLY, WHOLE, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
-from .requests import EncodedCall, Head, encode_call, encode_options, envelope, read_head
+from .requests import EncodedCall, encode_call, encode_options, envelope
 
 __all__ = [
     "PLAIN",

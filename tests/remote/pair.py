@@ -120,7 +120,7 @@ class Pair:
         *,
         audience: str = AUDIENCE,
         server_audience: str | None = None,
-        perform: wire.Perform | None = None,
+        perform: wire.Perform | wire.FarSide | None = None,
         nonces: NonceStore | None = None,
         clock: Clock | None = None,
         **config: Any,
@@ -130,7 +130,8 @@ class Pair:
         self.clock = clock or Clock()
         server_keyring = self.keyring if server_key is None else Keyring(server_key)
         self.config = Config(server_keyring, audience if server_audience is None else server_audience, **config)
-        self.hook = Hook(lambda: self.config, wire.FarSide(perform) if perform else wire.PLAIN, nonces, self.clock)
+        far_side = wire.FarSide(perform) if callable(perform) else perform or wire.PLAIN
+        self.hook = Hook(lambda: self.config, far_side, nonces, self.clock)
 
     # --- the client's side -------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from slacker.wire import (
     WHOLE,
     Answers,
     Arrivals,
+    FarSide,
     Frame,
     Kind,
     encode_call,
@@ -321,7 +322,7 @@ def test_late() -> None:
 
     before = time.time_ns() // 1_000_000
     calls = [encode_call(ADD, deadline=before - 1), encode_call(ADD), encode_call(ADD, deadline=FUTURE)]
-    late, none, early = replied([ADD] * 3, serve(envelope(calls), perform))
+    late, none, early = replied([ADD] * 3, serve(envelope(calls), FarSide(perform)))
     error = refusal_in(late)
     assert (none, early, len(performed)) == (Value(None), Value(FUTURE), 2)
     assert (error.reason, error.executed, error.details["time"] >= before) == ("late", False, True)
@@ -430,7 +431,7 @@ def test_nonsense_answers(frames: list[tuple[int, int, bytes]], match: str) -> N
 def test_not_understood_there() -> None:
     """What `perform` gives for a batch that is no list of as many is an error of the protocol, and hangs nobody."""
     with pytest.raises(ProtocolError, match="left out answer 1"):
-        replied([BATCH], serve(encode_request([BATCH]), lambda chain, options: Value([1])))
+        replied([BATCH], serve(encode_request([BATCH]), FarSide(lambda chain, options: Value([1]))))
 
 
 def test_order_of_calls() -> None:

@@ -32,6 +32,7 @@ from slacker.errors import ProtocolError, Refused, RemoteError, SlackerError
 from slacker.outcome import Error, Outcome, Value
 from slacker.wire import (
     Answers,
+    FarSide,
     Frame,
     Kind,
     RemoteTraceback,
@@ -169,7 +170,7 @@ def refused(body: bytes, perform: Any = None) -> Refused:
     def fails(chain: Chain, options: Mapping[str, Any]) -> NoReturn:
         raise AssertionError("performed")
 
-    (frame,) = serve(body, perform or fails)
+    (frame,) = serve(body, FarSide(perform or fails))
     try:
         (outcome,) = gathered([frame])
     except Refused as refusal:
@@ -229,7 +230,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 # --- the place of pickle ---------------------------------------------------------------------------------------------
 
 PACKAGE = Path(slacker.__file__).parent
-UNPICKLERS = {"cloudpickle", "copyreg", "dill", "joblib", "marshal", "shelve", "_pickle", "jsonpickle", "yaml"}
+UNPICKLERS = {"cloudpickle", "dill", "joblib", "shelve", "_pickle", "jsonpickle", "yaml"}
+HARMLESS = {
+    "pickle": {"dumps", "Pickler", "PicklingError"},
+    "marshal": {"dumps"},
+    "copyreg": {"dispatch_table"},
+}
+"""What may be used of modules that can unpickle as well."""
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 
 
@@ -238,14 +245,14 @@ def dangers(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.partition(".")[0] in UNPICKLERS or (alias.name == "pickle" and alias.asname):
+                if alias.name.partition(".")[0] in UNPICKLERS or (alias.name in HARMLESS and alias.asname):
                     yield f"import {alias.name}"
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if node.module.partition(".")[0] in UNPICKLERS | {"pickle"}:
+            if node.module.partition(".")[0] in UNPICKLERS | set(HARMLESS):
                 yield f"from {node.module}"
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle":
-            if node.attr not in {"dumps", "Pickler", "PicklingError"}:
-                yield f"pickle.{node.attr}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in HARMLESS:
+            if node.attr not in HARMLESS[node.value.id]:
+                yield f"{node.value.id}.{node.attr}"
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS:
             yield node.func.id
 
@@ -264,7 +271,9 @@ def test_one_place_unpickles() -> None:
         "import pickle; pickle.load(f)",
         "import pickle; load = pickle.loads",
         "import pickle; pickle.Unpickler(f)",
-        "import marshal",
+        "import marshal; marshal.loads(b'')",
+        "import marshal as m",
+        "import copyreg; copyreg.pickle(A, f)",
         "import dill.settings",
         "from shelve import open",
         "def f(x): return eval(x)",
@@ -746,7 +755,7 @@ def test_perform_that_raises() -> None:
     def perform(chain: Chain, options: Mapping[str, Any]) -> NoReturn:
         raise OverflowError(options["zone"])
 
-    (frame,) = serve(encode_request([ADD], {"zone": 1e300}), perform)
+    (frame,) = serve(encode_request([ADD], {"zone": 1e300}), FarSide(perform))
     (outcome,) = gathered([frame])
     assert isinstance(outcome, Error)
     assert repr(outcome.exception) == "OverflowError(1e+300)"
@@ -810,7 +819,7 @@ def test_closed_early(taken: int) -> None:
         performed.append(chain)
         return Value([0] * 1200)
 
-    frames: Any = serve(encode_request([ADD] * 5), perform)
+    frames: Any = serve(encode_request([ADD] * 5), FarSide(perform))
     for _ in range(taken):
         next(frames)
     frames.close()
