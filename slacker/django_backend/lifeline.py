@@ -1,4 +1,4 @@
-"""A process of ``manage.py runslacker`` ends with the command that started it.
+"""A process of ``manage.py runslacker`` ends with the command that started it, and only by it.
 
 The command stops its processes when it ends. Where it is killed it cannot, and they would serve on with the port in
 their hands, so that it could not be started again.
@@ -6,6 +6,7 @@ their hands, so that it could not be started again.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,10 @@ def load(target: str) -> Callable[..., Any]:
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
+        # Ctrl-C in a terminal goes to all of a group, and then the command sends SIGTERM as well: of two signals
+        # shortly after another granian may heed neither, and would be killed half a minute later.
+        with contextlib.suppress(AttributeError):  # on Windows
+            os.setpgrp()
         threading.Thread(target=_end_with, args=(parent,), name="slacker-lifeline", daemon=True).start()
     application: Callable[..., Any] = import_string(target.replace(":", "."))
     return application

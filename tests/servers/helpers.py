@@ -134,6 +134,7 @@ class Server:
                 env=environment(database, **settings),
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # as in a terminal of its own, whose signals go to all of a group
             )
 
     @property

@@ -108,10 +108,12 @@ def _check_keys(address: str, loopback: bool) -> None:
 
 
 def _check_free(address: str, port: int) -> None:
-    # granian itself would share the port with whoever has it: half of the calls would go there.
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # granian itself would share the port with whoever has it: half of the calls would go there. Not by listening, or
+    # who waits for the server would take this for it.
     try:
-        socket.create_server((address, port), family=family).close()
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
     except OSError as error:
         raise CommandError(f"{address} port {port} cannot be listened on: {error}") from error
 
