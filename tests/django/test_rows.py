@@ -492,6 +492,38 @@ def test_values(kind: str, data: st.DataObject) -> None:
     assert_alike(rows, send(rows))
 
 
+def _holding_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    return value
+
+
+COLUMNS: dict[str, list[Any]] = {
+    "folded, naive": [dt.datetime(2024, 10, 27, 2, 30, fold=i % 2) for i in range(MANY)],
+    "folded, in a zone": [dt.datetime(2024, 10, 27, 2, 30, fold=i % 2, tzinfo=ZONES[-1]) for i in range(MANY)],
+    "in equal zones of other names": [
+        dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(0), f"zone {i % 2}")) for i in range(MANY)
+    ],
+    "extremes": [dt.datetime.min, dt.datetime.max] * MANY,
+    "safe UUIDs": [uuid.UUID(int=i, is_safe=uuid.SafeUUID.safe) for i in range(MANY)],
+    "UUIDs, some safe": [uuid.UUID(int=i, is_safe=list(uuid.SafeUUID)[i % 3]) for i in range(MANY)],
+    "signed zeros": [Decimal("-0.00"), Decimal("0"), Decimal("-0E+3")] * MANY,
+    "not a number": [Decimal("sNaN12"), Decimal("-NaN"), Decimal("Infinity")] * MANY,
+    "empty strings": [""] * MANY,
+    "None only": [None] * MANY,
+    "None first and last": [None, *["a"] * MANY, None],
+    "a dict that holds itself": [_holding_itself() for _ in range(MANY)],
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_particular_values(name: str) -> None:
+    """Values that are easily changed on the way are not."""
+    rows = [Category(name=value) for value in COLUMNS[name]]
+    assert isinstance(pack(rows), Packed)
+    assert_alike(rows, send(rows))
+
+
 @given(st.lists(st.one_of(*(KINDS[kind] for kind in KINDS if kind not in ("memoryview", "json"))), min_size=LEAST))
 @settings(max_examples=100, deadline=None)
 def test_mixed_values(values: list[Any]) -> None:
