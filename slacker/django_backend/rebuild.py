@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, repeat
 from operator import attrgetter, setitem
 from typing import Any
@@ -45,6 +45,7 @@ def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool)
         for model, (_, size, columns, lists, state, relations) in zip(models, tables, strict=True):
             rows = made[start : start + size]
             start += size
+            assign, targets = _assignment(model, columns, rows)
             for name, column in columns.items():
                 if name == "_state":
                     values: Sequence[Any] = _states(size, made, state, relations)
@@ -52,7 +53,7 @@ def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool)
                     values = _lists(made, *lists[name])
                 else:
                     values = unpack_column(column)
-                _assign(model, rows, sys.intern(name), values)
+                drain(map(assign, targets, repeat(sys.intern(name)), values))
         rows = _pick(made, order)
         return tuple(rows) if is_tuple else rows
     finally:
@@ -70,11 +71,11 @@ def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:
     return [first, *map(object.__new__, repeat(model, size - 1))]
 
 
-def _assign(model: Any, rows: list[Any], name: str, values: Sequence[Any]) -> None:
-    if model.__setattr__ is object.__setattr__ and not _is_heard_of(model, name):
-        drain(map(setattr, rows, repeat(name), values))
-    else:  # costs a dict for each row
-        drain(map(setitem, map(attrgetter("__dict__"), rows), repeat(name), values))
+def _assignment(model: Any, names: Iterable[str], rows: list[Any]) -> tuple[Callable[..., None], list[Any]]:
+    """Return how to set attributes without anybody hearing of it, and on what."""
+    if model.__setattr__ is object.__setattr__ and not any(_is_heard_of(model, name) for name in names):
+        return setattr, rows
+    return setitem, list(map(attrgetter("__dict__"), rows))  # which costs a dict for each row
 
 
 def _is_heard_of(model: type, name: str) -> bool:

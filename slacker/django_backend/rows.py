@@ -26,7 +26,7 @@ from django.apps import apps
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .columns import Unusual, one_of, pack_column
+from .columns import Unusual, pack_column
 from .rebuild import rebuild
 
 __all__ = ["pack"]
@@ -171,7 +171,7 @@ def _take_states_apart(states: tuple[Any, ...]) -> tuple[dict[str, object], dict
     known = _STATE.issuperset(names) and set(names).issuperset(chain(*shapes))
     if not known or any(set(names).difference(shape, _NOT_SHARED) for shape in shapes):
         raise Unusual
-    state = {name: one_of([*map(dict.get, dicts, repeat(name))]) for name in names if name not in _NOT_SHARED}
+    state = {name: _one_of([*map(dict.get, dicts, repeat(name))]) for name in names if name not in _NOT_SHARED}
     if "fields_cache" not in names:
         return state, {}
     # It is made when it is first used, which is while a row is read if it has foreign keys that are not null. Rows
@@ -189,6 +189,14 @@ def _columns(dicts: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
     if shapes or not set(map(type, names)) <= {str}:
         raise Unusual
     return dict(zip(names, zip(*map(dict.values, dicts), strict=True), strict=True))
+
+
+def _one_of(values: Sequence[Any]) -> Any:
+    """Return the value that all of `values` are equal to, in type too; raise Unusual if there is none."""
+    first = values[0]
+    if values.count(first) < len(values) or len(set(map(type, values))) > 1:
+        raise Unusual
+    return first
 
 
 def _are_lists_of_rows(column: tuple[Any, ...]) -> bool:

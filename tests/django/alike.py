@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -76,4 +77,6 @@ def _plain(value: Any) -> Any:
         return value.as_tuple()
     if isinstance(value, memoryview):
         return bytes(value)
+    if isinstance(value, uuid.UUID):
+        return value.int, value.is_safe
     return value

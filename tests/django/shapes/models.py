@@ -93,6 +93,12 @@ class Seat(models.Model):
     number = models.IntegerField()
 
 
+class Reading(models.Model):
+    """Has no foreign key, whose descriptor would be heard of as well."""
+
+    name = models.CharField(max_length=80)
+
+
 # --- with a behaviour of their own -----------------------------------------------------------------------------------
 
 
@@ -173,15 +179,19 @@ class Loud:
         instance.__dict__[self.name] = value
 
 
-class Listening(Category):
-    """Would notice if its attributes were assigned to."""
-
+class WithDescriptor(Reading):
     loud = Loud()
-    assigned = []
+
+    class Meta:
+        proxy = True
+
+
+class WithSetattr(Reading):
+    heard = []
 
     class Meta:
         proxy = True
 
     def __setattr__(self, name, value):
-        self.assigned.append(name)
+        self.heard.append(name)
         super().__setattr__(name, value)
