@@ -44,6 +44,7 @@ __all__ = [
     "django_release",
     "hook_config",
     "hook_path",
+    "in_test_run",
     "is_loopback",
     "keyring",
     "max_request",
@@ -126,7 +127,7 @@ def audience() -> str:
     if not named:
         names = [f"{alias}={connections[alias].settings_dict['NAME']}" for alias in sorted(connections.settings)]
         named = "\n".join([_settings_module(), *names])
-    return f"{named}\na test run" if _in_test_run() else str(named)
+    return f"{named}\na test run" if in_test_run() else str(named)
 
 
 def _settings_module() -> str:
@@ -171,7 +172,8 @@ def database_names() -> dict[str, str | None]:
     return names
 
 
-def _in_test_run() -> bool:
+def in_test_run() -> bool:
+    """Tell whether Django's test environment was set up."""
     testing = sys.modules.get("django.test.utils")  # whoever called setup_test_environment() has imported it
     return testing is not None and hasattr(testing._TestState, "saved_data")
 
