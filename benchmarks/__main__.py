@@ -22,7 +22,7 @@ from .goals import GOALS, Goal, judge
 from .measure import FULL, QUICK, Effort
 from .tables import Table
 
-SUITES = ("threads", "recording", "remote")
+SUITES = ("threads", "recording", "remote", "rows")
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .tables import WALL, Table, ratios, spread
+from .tables import LOOP_CPU, WALL, Table, ratios, spread
 
 __all__ = ["GOALS", "Goal", "Verdict", "judge"]
 
@@ -28,6 +28,8 @@ GOALS = (
     Goal("threads-at-once", "slacker, fetch()", 0.35, against="run_in_executor"),
     Goal("threads-in-turn", "slacker, await", 0.8, against="run_in_executor"),
     Goal("recording", "slacker", 0.03, against="dask.delayed"),
+    Goal("rows-dump", "slacker", 0.2, against="pickle", figure=LOOP_CPU),
+    Goal("rows-load", "slacker", 0.33, against="pickle", figure=LOOP_CPU),
 )
 
 

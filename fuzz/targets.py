@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
 import pickle
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from slacker import wire
-from slacker.chain import Attr, Call, Chain, Item
+from slacker.chain import Attr, Batch, Call, Chain, Item, Options, Ref
 from slacker.errors import ProtocolError, Refused
 from slacker.hook import MemoryNonces
-from slacker.outcome import Outcome, Value
+from slacker.outcome import Error, Outcome, Several, Value
 from slacker.signing import ReplySealer
+from slacker.wire.requests import MAX_STEPS
 from tests.remote.pair import ADD, NOW, OTHER_SECRET, Body, Clock, Pair
 
 __all__ = ["TARGETS", "Target"]
@@ -31,12 +33,19 @@ Target = Callable[[random.Random], str]
 
 def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
     """Replay nothing: what is asked for here may be anything."""
-    return Value([chain.outline()] * 3)
+    return Value([chain.outline()] * (len(chain.items) or 3))
 
 
 PAIR = Pair(perform=perform, nonces=MemoryNonces(capacity=10**9, now=Clock()))
-LONG = Chain(list, (Attr("x"),) * wire.MAX_STEPS)
-CHAINS = [ADD, Chain(list, (Call(("text",), {"key": None}), Attr("index"), Call((), {}), Item(slice(1, 2))))]
+LONG = Chain(list, (Attr("x"),) * MAX_STEPS)
+NESTED = Chain(list, (Call((Ref(0), [Ref(1)]), {}),), (ADD, Chain(str, (Attr("upper"), Call(("a",), {})), (ADD,))))
+CHAINS = [
+    ADD,
+    Chain(list, (Call(("text",), {"key": None}), Attr("index"), Call((), {}), Item(slice(1, 2)))),
+    Chain(operator.add, (Call((Ref(0), 1), {}),), (NESTED,), Options(atomic="default")),
+    Chain(Batch(3, return_exceptions=True), (), (ADD, NESTED, ADD)),
+    Chain(Batch(1), (Item(Ref(1)),), (NESTED, ADD)),
+]
 
 
 # --- mutations -------------------------------------------------------------------------------------------------------
@@ -135,7 +144,7 @@ def frames(rng: random.Random) -> str:
     if changed[: len(genuine)] == genuine:
         return "unchanged"  # of what the last frame ends
     try:
-        outcomes = PAIR.open(sealed, changed, len(CHAINS))
+        outcomes = PAIR.open(sealed, changed, CHAINS)
     except ProtocolError:
         return "refused"
     raise AssertionError(f"believed: {outcomes}")
@@ -164,6 +173,17 @@ NAMES += ["__class__", "__x__", "a.b", "", ".", ".."]
 MODULES = ["operator", "builtins", "no_such_module", "json.decoder", "a..b", ".operator", "__main__", "__future__"]
 NUMBERS = [0, 1, 2, -1, -2, 63, 64, 65, 2**31, 2**32, 2**63, 2**64, -(2**63), 10**100, 10**4000, 0.0, 1.5, -1.0, 1e400]
 OTHERS: list[Any] = [None, True, False, [], {}, [[]], [0], [0, 0], ["operator", "add"], {"max_reply": 1}, "x" * 5000]
+OTHERS += [
+    [1],
+    [2, 1],
+    [1, False],
+    [3, True],
+    [0, True],
+    {"deadline": 1},
+    {"atomic": 1},
+    {"stream": 0},
+    [["str", ""], []],
+]
 ARGUMENTS: list[Any] = [
     *[[], {}, (), None, 0, "text", b"", [None], [0], ["text"], [()], [((), {})], [((), {}), None]],
     *[[([], {})], [((), [])], [((), {1: 2})], [((), {}, ())], [(None, None)], [[(), {}]] * 3, {0: ((), {})}],
@@ -177,19 +197,24 @@ def envelope(rng: random.Random) -> str:
     reply = PAIR.answer(sealed)
     assert reply.status == 200
     try:
-        outcomes = PAIR.open(sealed, reply, _count(sealed.body))
+        outcomes = PAIR.open(sealed, reply, _asked(sealed.body))
     except Refused as error:
         refused = error
     else:
-        assert all(isinstance(outcome, Value) for outcome in outcomes)
-        return "served"
-    assert refused.reason in ("bad-request", "version", "too-big"), refused
+        errors: list[Any] = [outcome.exception for outcome in outcomes if isinstance(outcome, Error)]
+        if not errors:
+            return "served"
+        refused = errors[0]  # of one call, with the others served
+        assert isinstance(refused, Refused)
+    assert refused.reason in ("bad-request", "version", "too-big", "late"), refused
     assert refused.executed is (refused.reason == "too-big"), refused
     return refused.reason
 
 
 def _hostile_envelope(rng: random.Random) -> bytes:
-    genuine = wire.encode_request(CHAINS, {"max_reply": rng.choice((10, 100, 10_000))})
+    deadline, stream = rng.choice((None, None, 1, 10**14)), rng.choice((None, 7))
+    calls = [wire.encode_call(chain, deadline=deadline, stream=stream) for chain in CHAINS]
+    genuine = wire.envelope(calls, wire.encode_options({"max_reply": rng.choice((10, 100, 10_000))}))
     length = int.from_bytes(genuine[:4], "big")
     plain, pickled = genuine[4 : 4 + length], genuine[4 + length :]
     way = rng.randrange(5)
@@ -203,12 +228,20 @@ def _hostile_envelope(rng: random.Random) -> bytes:
     elif way == 2:
         plain = rng.choice((*NO_JSON, rng.randbytes(99)))
     elif way == 3:
-        pickled = pickle.dumps(rng.choice(ARGUMENTS), rng.randrange(6))
-        pickled = pickled[: rng.choice((len(pickled), len(pickled), rng.randrange(len(pickled) + 1)))]
+        return _with_other_arguments(rng, calls)
     else:  # a part of the head is then taken for arguments, or the other way round
         length = rng.choice((0, 1, length // 2, length - 1, length + 1, 2**31, 2**32 - 1))
         return length.to_bytes(4, "big") + genuine[4:]
     return len(plain).to_bytes(4, "big") + plain + pickled
+
+
+def _with_other_arguments(rng: random.Random, calls: list[wire.EncodedCall]) -> bytes:
+    """Return an envelope of one of `calls`, in form, with arguments that are others, or cut."""
+    call = rng.choice(calls)
+    pickled = pickle.dumps(rng.choice((*ARGUMENTS, pickle.loads(call.pickled))), rng.randrange(6))
+    pickled = pickled[: rng.choice((len(pickled), len(pickled), rng.randrange(len(pickled) + 1)))]
+    plain = f"[{len(pickled)},{call.plain.partition(',')[2]}"
+    return wire.envelope([call._replace(plain=plain, pickled=pickled)])
 
 
 def _replace_a_part(rng: random.Random, head: Any) -> None:
@@ -226,36 +259,41 @@ def _replace_a_part(rng: random.Random, head: Any) -> None:
         holder.append(rng.choice(holder))
 
 
-def _count(body: bytes) -> int:
+def _asked(body: bytes) -> list[Chain]:
+    """Return chains that have as many answers as those of `body`."""
     try:
-        return len(wire.read_head(body).plain)
+        calls = wire.read_head(body).calls
     except Refused:
-        return 1
+        return [ADD]
+    return [ADD if call.answers == 1 else Chain(Batch(call.answers), (), (ADD,) * call.answers) for call in calls]
 
 
 def reply(rng: random.Random) -> str:
     """Whatever a holder of the key seals as a reply: outcomes, or one of the documented errors."""
     sealed = PAIR.seal()
     sealer = ReplySealer(PAIR.keyring.signing, sealed.signature)
-    count, frames = rng.choice((1, 1, 2)), rng.choice((1, 1, 2, 3))
+    chains, frames = rng.choice(([ADD], [ADD], [ADD, ADD], CHAINS[3:])), rng.choice((1, 1, 2, 3, 4))
     data = b""
     for left in reversed(range(frames)):
         kind = rng.choice((1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 0, 5, 127)) | (0x80 if left == 0 else 0)
-        chain = rng.randrange(count) if rng.randrange(8) else rng.choice((2, 2**31, wire.WHOLE))
-        data += sealer.seal(kind, chain, _hostile_payload(rng, kind & 0x7F if rng.randrange(2) else 0))
+        answer = rng.randrange(len(chains) + 2) if rng.randrange(8) else rng.choice((2, 2**31, wire.WHOLE))
+        data += sealer.seal(kind, answer, _hostile_payload(rng, kind & 0x7F if rng.randrange(2) else 0))
     try:
-        outcomes = PAIR.open(sealed, data, count)
+        outcomes = PAIR.open(sealed, data, chains)
     except (ProtocolError, Refused) as error:
         return type(error).__name__
-    for outcome in outcomes:
-        if not isinstance(outcome, Value):
+    for outcome, chain in zip(outcomes, chains, strict=True):
+        if isinstance(outcome, Several):
+            outcome.unwrap(chain)
+        elif isinstance(outcome, Error):
+            outcome.arrive(chain)
             outcome.arrive(LONG)
     return "outcomes"
 
 
 def _hostile_payload(rng: random.Random, kind: int) -> bytes:
     """Return a payload, of about the form that `kind` has, or of any."""
-    plain: Any = ["duplicate", "text", False, {}] if kind == 4 else ["ValueError", "text", 0, "traceback"]
+    plain: Any = ["duplicate", "text", False, {}] if kind == 4 else ["ValueError", "text", 1, 2, "traceback"]
     for _ in range(rng.choice((0, 0, 1, 2))):
         _replace_a_part(rng, plain)
     text = json.dumps(plain).encode() if rng.randrange(20) else rng.choice(NO_JSON)

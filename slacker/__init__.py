@@ -20,7 +20,9 @@ from .errors import (
     TransportError,
     WorkerClosed,
 )
-from .proxy import Slacker, attr, chain_of, options, run
+from .functions import attr, batch, options, run, stream
+from .proxy import Slacker
+from .recipe import chain_of
 from .workers.base import Worker
 
 __all__ = [
@@ -37,9 +39,11 @@ __all__ = [
     "WorkerClosed",
     "adisp",
     "attr",
+    "batch",
     "chain_of",
     "options",
     "run",
+    "stream",
 ]
 
 __version__ = "1.0.0.dev0"

@@ -8,6 +8,7 @@ the very body that a holder of the key signed, for this environment, just now, a
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import ipaddress
 import logging
@@ -15,7 +16,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, final
 
@@ -55,6 +56,8 @@ class Request:
     """The peer's address; empty for a unix socket."""
     read: Callable[[int], bytes]
     """Reads up to that many bytes of the body, b"" at its end."""
+    streams: bool = True
+    """Whether the reply can be sent while it is made."""
 
 
 @final
@@ -97,7 +100,7 @@ class Hook:
 
     Args:
         config: returns the set-up, asked for each request, so that settings are read when they are used.
-        perform: replays one chain, see `slacker.wire.serve`.
+        far_side: what is done with the calls of a request; by default they are replayed, and nothing else is done.
         nonces: which requests were seen; by default in memory, and then requests from before the start are refused.
         now: the clock.
     """
@@ -105,12 +108,12 @@ class Hook:
     def __init__(
         self,
         config: Callable[[], Config],
-        perform: wire.Perform | None = None,
+        far_side: wire.FarSide = wire.PLAIN,
         nonces: NonceStore | None = None,
         now: Clock | None = None,
     ) -> None:
         self._config = config
-        self._serve = wire.serve if perform is None else functools.partial(wire.serve, perform=perform)
+        self._far_side = far_side
         self._now = now or _now
         self._shared_nonces = nonces
         self.start()
@@ -160,7 +163,8 @@ class Hook:
         except StoreFull as error:
             return _refuse(sealer, "unavailable", f"this request cannot be remembered: {error}")
         # 7. and 8. What it says.
-        return _reply(sealer, self._serve(body))
+        far_side = self._far_side if request.streams else dataclasses.replace(self._far_side, stream=None)
+        return _reply(sealer, wire.serve(body, far_side, self._now))
 
     def _deny(self, request: Request, why: str) -> Reply:
         self._denials.note(request.client, why)
@@ -178,9 +182,9 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _reply(sealer: ReplySealer, frames: Iterator[wire.Frame]) -> Reply:
+def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None]) -> Reply:
     first = next(frames)
-    sealed = sealer.seal(first.kind, first.chain, first.payload)
+    sealed = sealer.seal(*first)
     headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
     if first.kind & wire.Kind.LAST:
         headers.append(("Content-Length", str(len(sealed))))
@@ -188,14 +192,18 @@ def _reply(sealer: ReplySealer, frames: Iterator[wire.Frame]) -> Reply:
     return Reply(200, headers, _in_turn(sealer, sealed, frames))
 
 
-def _in_turn(sealer: ReplySealer, sealed: bytes, frames: Iterator[wire.Frame]) -> Iterator[bytes]:
-    yield sealed
-    for frame in frames:
-        yield sealer.seal(frame.kind, frame.chain, frame.payload)
+def _in_turn(sealer: ReplySealer, sealed: bytes, frames: Generator[wire.Frame, None, None]) -> Iterator[bytes]:
+    try:
+        yield sealed
+        for frame in frames:
+            yield sealer.seal(*frame)
+    finally:
+        frames.close()  # the client may have gone: what has not begun never does, and a stream ends
 
 
 def _refuse(sealer: ReplySealer, reason: str, message: str, **details: object) -> Reply:
-    return _reply(sealer, iter([wire.refusal(reason, message, details=details)]))
+    refusal = wire.refusal(reason, message, details=details)
+    return _reply(sealer, (frame for frame in [refusal]))
 
 
 def _bare(status: int, *headers: tuple[str, str]) -> Reply:

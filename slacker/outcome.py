@@ -1,29 +1,39 @@
 """What happened to a chain, as data: it crosses threads and processes in place of a raised exception.
 
 Raising across a border loses things. A StopIteration raised in an executor's thread never completes the await
-(CPython 3.11 and 3.12), a SystemExit ends the thread. So work is run by `capture`, which returns, and only `unwrap`
-or `arrive`, on the caller's side, make an exception of it again.
+(CPython 3.11 and 3.12), a SystemExit ends the thread. So work is run by `slacker.chain.capture`, which returns, and
+only `unwrap` or `arrive`, on the caller's side, make an exception of it again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
-from .chain import Chain, Replay
 from .errors import RemoteError
 
-__all__ = ["Error", "Outcome", "Value", "capture", "text_of", "type_name"]
+__all__ = ["Error", "Outcome", "Several", "Value", "text_of", "type_name"]
 
 _NOTE = "slacker: at step "
 
 _NOT_FOR_A_LOOP = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt, SystemExit)
 
-_RUNS_IN_TRACEBACK = 8
-"""How many runs one traceback may show: more than work that runs work that runs work will ever need."""
+
+class _Chain(Protocol):
+    """What this module asks of `slacker.chain.Chain`, which imports it."""
+
+    @property
+    def steps(self) -> Sequence[object]: ...
+
+    def parts(self) -> Sequence[_Chain]: ...
+
+    def outline(self) -> str: ...
+
+    def label(self, number: int) -> str: ...
+
+    def progress(self, part: Any) -> str: ...
 
 
 @final
@@ -36,7 +46,7 @@ class Value:
     def __init__(self, value: Any) -> None:
         _set_value(self, value)  # in half the time of the constructor that the dataclass would have
 
-    def unwrap(self, chain: Chain) -> Any:
+    def unwrap(self, chain: _Chain) -> Any:
         return self.value
 
 
@@ -46,12 +56,15 @@ _set_value = Value.__dict__["value"].__set__
 @final
 @dataclass(frozen=True, slots=True)
 class Error:
-    """The work raised `exception` while taking step `step` (0: before the first)."""
+    """The work raised `exception` while taking step `step` (0: before the first) of a chain: the `place`-th of
+    ``chain.parts()``, 0 for the one that was run.
+    """
 
     exception: BaseException
     step: int
+    place: int = 0
 
-    def unwrap(self, chain: Chain) -> Any:
+    def unwrap(self, chain: _Chain) -> Any:
         """Raise what `arrive` returns."""
         error = self.arrive(chain)
         try:
@@ -59,7 +72,7 @@ class Error:
         finally:
             del error, self  # the traceback holds this frame, which must not hold the exception in turn
 
-    def arrive(self, chain: Chain) -> Exception:
+    def arrive(self, chain: _Chain) -> Exception:
         """Return the exception as the caller gets it: fit to be raised on a loop, with a note that names the step.
 
         Only an Exception passes as itself. StopIteration, StopAsyncIteration and whatever is no Exception
@@ -71,41 +84,35 @@ class Error:
             wrapper = RemoteError(type_name(error), text_of(error))
             wrapper.__cause__ = error
             error = wrapper
-        if 0 < self.step <= len(chain.steps):  # a far side may say anything
-            _note_once(error, f"{_NOTE}{self.step}, {chain.label(self.step)}, of {chain.outline()}")
+        note = self._note(chain)
+        if note is not None:
+            _note_once(error, note)
         return error
 
+    def _note(self, chain: _Chain) -> str | None:
+        parts = chain.parts()
+        if self.place >= len(parts):  # a far side may say anything
+            return None
+        part = parts[self.place]
+        if not 0 < self.step <= len(part.steps):
+            return None
+        within = f", in {chain.outline()}{chain.progress(part)}" if self.place else ""
+        return f"{_NOTE}{self.step}, {part.label(self.step)}, of {part.outline()}{within}"
 
-Outcome: TypeAlias = Value | Error
+
+@final
+@dataclass(frozen=True, slots=True)
+class Several:
+    """What happened to each item of a batch that returns exceptions."""
+
+    outcomes: list[Value | Error]
+
+    def unwrap(self, chain: _Chain) -> list[Any]:
+        """Return the values, with the exceptions as they arrive among them."""
+        return [one.value if isinstance(one, Value) else one.arrive(chain) for one in self.outcomes]
 
 
-def capture(chain: Chain, within: Callable[[Replay], Any] | None = None) -> Outcome:
-    """Replay `chain` and return what happened; raise nothing.
-
-    Args:
-        chain: what to replay.
-        within: runs the replay it is given and returns the result; the place for whatever must surround the work. Left
-            out, the chain is replayed and nothing else done.
-
-    Raises:
-        KeyboardInterrupt: in the main thread only, where it is the user's and not the work's.
-    """
-    replay = None if within is None else Replay(chain)
-    step = 0
-    try:
-        if within is not None and replay is not None:
-            return Value(within(replay))
-        # `Replay.run` written out: for a small call the object and its method cost half as much again.
-        target = chain.root
-        for operation in chain.steps:
-            step += 1
-            target = operation.apply(target)
-        return Value(target)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            raise
-        _shorten_traceback(error)
-        return Error(error, step if replay is None else replay.step)
+Outcome: TypeAlias = Value | Error | Several
 
 
 def type_name(error: BaseException) -> str:
@@ -128,14 +135,3 @@ def _note_once(error: Exception, note: str) -> None:
     with contextlib.suppress(Exception):
         if not any(known.startswith(_NOTE) for known in getattr(error, "__notes__", ())):
             error.add_note(note)
-
-
-def _shorten_traceback(error: BaseException) -> None:
-    # Each raise of one object adds to the traceback of the last: a module's constant would collect the frames of all
-    # its runs, with all that their variables hold. Runs inside one another are there rightly, but are few.
-    entry, runs = error.__traceback__, 0
-    while entry is not None:
-        runs += entry.tb_frame.f_code is capture.__code__
-        if runs == _RUNS_IN_TRACEBACK:
-            entry.tb_next = None
-        entry = entry.tb_next

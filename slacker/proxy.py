@@ -1,4 +1,4 @@
-"""The recording proxy, and the functions that work on it.
+"""The recording proxy.
 
 A `Slacker` records; a worker runs. From ``worker.run(chain)`` on the proxy is gone. This is the only module with a
 ``__getattr__`` for users' names, so every name that is *not* recorded is decided here.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any, NoReturn, Self, TypeAlias, final
+from typing import Any, NoReturn, Self, final
 
-from .chain import Attr, Call, Chain, Item, Recipe, Step, are_plain, find_unfinished
+from .chain import AS_USUAL, Attr, Call, Chain, Item
+from .nesting import PLAIN, are_plain
+from .recipe import Recipe, chain_of, checked_worker, longer, nested_in, set_state, worker_of
+from .stream import CHUNK_SIZE, Stream
 from .workers.base import Worker
-from .workers.local import DummyWorker
 
-__all__ = ["Slacker", "attr", "chain_of", "options", "run"]
+__all__ = ["Slacker", "is_dunder"]
 
 _OWN = frozenset({"add_done_callback", "fetch", "proceed", "resolve_expression"})
 """Public names that are not recorded: the two methods, and two by which libraries tell what an object is. Answering
@@ -67,11 +69,11 @@ class Slacker(Recipe):
         TypeError: `obj` is a coroutine function, an awaitable or a Slacker; `worker` is no `Worker`.
     """
 
-    __slots__ = ("__weakref__", "_slacker_state")
+    __slots__ = ()
 
     def __init__(self, obj: Any, worker: Worker | None = None) -> None:
         _check_root(obj)
-        _set_state(self, (obj, (), _checked_worker(worker)))
+        set_state(self, (obj, (), checked_worker(worker), (), AS_USUAL))
 
     # --- recording --------------------------------------------------------------------------------------------
 
@@ -80,25 +82,29 @@ class Slacker(Recipe):
         # the rest of recording an attribute.
         if name[:1] == "_" or name in _OWN:
             return _own_attribute(self, name)  # type: ignore[no-any-return]  # checkers know these by name
-        return _longer(self, Attr(name))
+        return longer(self, Attr(name))
 
     def __getattr__(self, name: str) -> NoReturn:
-        way = "wrap what needs it in a function" if _is_dunder(name) else f"use slacker.attr(q, {name!r})"
+        way = "wrap what needs it in a function" if is_dunder(name) else f"use slacker.attr(q, {name!r})"
         raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
-        if not (are_plain(map(type, args)) and are_plain(map(type, kwargs.values()))):
-            _check_finished(self, {**dict(enumerate(args, 1)), **kwargs})
-        return _longer(self, Call(args, kwargs))
+        if are_plain(map(type, args)) and are_plain(map(type, kwargs.values())):
+            return longer(self, Call(args, kwargs))
+        q, (args, kwargs) = nested_in(self, (args, kwargs))
+        return longer(q, Call(args, kwargs))
 
     def __getitem__(self, key: Any) -> Slacker:
-        _check_finished(self, {"[...]": key})
-        return _longer(self, Item(key))
+        kind = type(key)
+        if kind in PLAIN or (kind is slice and are_plain((type(key.start), type(key.stop), type(key.step)))):
+            return longer(self, Item(key))
+        q, (key,) = nested_in(self, (key,))
+        return longer(q, Item(key))
 
     # --- running ----------------------------------------------------------------------------------------------
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return run(self).__await__()
+        return worker_of(self).run(chain_of(self)).__await__()
 
     def fetch(self) -> asyncio.Future[Any]:
         """Start the chain now and return a Future of the running loop for its result.
@@ -109,8 +115,7 @@ class Slacker(Recipe):
         Raises:
             RuntimeError: no event loop is running.
         """
-        root, steps, worker = _state_of(self)
-        return (DummyWorker() if worker is None else worker).submit(Chain(root, steps))
+        return worker_of(self).submit(chain_of(self))
 
     __adisp_start__ = fetch
 
@@ -135,6 +140,9 @@ class Slacker(Recipe):
             if given is not None and (not callable(given) or type(given) is Slacker or _is_async(given)):
                 raise TypeError(f"{name} must be a plain function or None, got {given!r}; nothing was started")
         self.fetch().add_done_callback(_caller_back(chain_of(self), callback, on_error))
+
+    def __aiter__(self) -> Stream:
+        return Stream(worker_of(self), chain_of(self), CHUNK_SIZE).__aiter__()
 
     # --- a recipe is not its result ---------------------------------------------------------------------------
 
@@ -169,80 +177,6 @@ class Slacker(Recipe):
         return f"<Slacker {chain_of(self)}>"
 
 
-# The proxy refuses assignment, to itself as to others, and records what is asked of it. Its one slot, with root, steps
-# and worker, is reached through the slot's descriptor.
-_State: TypeAlias = tuple[Any, tuple[Step, ...], Worker | None]
-_set_state: Callable[[Slacker, _State], None] = Slacker.__dict__["_slacker_state"].__set__
-_state_of: Callable[[Slacker], _State] = Slacker.__dict__["_slacker_state"].__get__
-
-
-def _longer(q: Slacker, step: Step) -> Slacker:
-    root, steps, worker = _state_of(q)
-    longer: Slacker = object.__new__(Slacker)
-    _set_state(longer, (root, (*steps, step), worker))
-    return longer
-
-
-def attr(q: Slacker, name: str) -> Slacker:
-    """Record getting an attribute that cannot be written as ``q.name``, such as ``"_default_manager"`` or
-    ``"fetch"``.
-
-    Raises:
-        TypeError: `q` is no Slacker or `name` no str.
-        ValueError: `name` is not an identifier, or is a dunder name, which no worker accepts.
-    """
-    _check_recipe(q)
-    if not isinstance(name, str):
-        raise TypeError(f"the attribute's name must be a str, got {name!r}")
-    if not name.isidentifier():
-        raise ValueError(f"the attribute's name must be one identifier, got {name!r}; record 'a.b' as two steps")
-    if _is_dunder(name):
-        raise ValueError(f"double underscore names are never recorded, got {name!r}; wrap what needs it in a function")
-    return _longer(q, Attr(name))
-
-
-def options(q: Slacker, worker: Worker | None = None) -> Slacker:
-    """Return the same recipe, to be run otherwise.
-
-    Args:
-        q: the recipe; it stays as it is.
-        worker: who runs it instead; None leaves it as it is.
-
-    Raises:
-        TypeError: `q` is no Slacker, or `worker` no `Worker`.
-    """
-    _check_recipe(q)
-    root, steps, own_worker = _state_of(q)
-    same: Slacker = object.__new__(Slacker)
-    _set_state(same, (root, steps, own_worker if worker is None else _checked_worker(worker)))
-    return same
-
-
-def run(q: Slacker) -> Coroutine[Any, Any, Any]:
-    """Return a coroutine that runs the recipe, for `asyncio.run`, `asyncio.create_task` and task groups.
-
-    They take coroutines only, where ``await`` and `asyncio.gather` take any awaitable. The result, the exceptions and
-    what cancelling does are those of ``await q``.
-
-    Raises:
-        TypeError: `q` is no Slacker.
-    """
-    _check_recipe(q)
-    root, steps, worker = _state_of(q)
-    return (DummyWorker() if worker is None else worker).run(Chain(root, steps))
-
-
-def chain_of(q: Slacker) -> Chain:
-    """Return what was recorded as plain data, for tests, logs and workers.
-
-    Raises:
-        TypeError: `q` is no Slacker.
-    """
-    _check_recipe(q)
-    root, steps, _worker = _state_of(q)
-    return Chain(root, steps)
-
-
 def _caller_back(
     chain: Chain, callback: Callable[[Any], object] | None, on_error: Callable[[Exception], object] | None
 ) -> Callable[[asyncio.Future[Any]], None]:
@@ -261,11 +195,6 @@ def _caller_back(
             future.get_loop().call_exception_handler({"message": message, "exception": error, "future": future})
 
     return call_back
-
-
-def _check_recipe(q: object) -> None:
-    if not isinstance(q, Slacker):
-        raise TypeError(f"expected a Slacker, got {type(q).__name__}")
 
 
 def _check_root(obj: Any) -> None:
@@ -289,22 +218,5 @@ def _is_async(obj: Any) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _is_dunder(name: str) -> bool:
+def is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
-
-
-def _checked_worker(worker: object) -> Worker | None:
-    if worker is None or isinstance(worker, Worker):
-        return worker
-    hint = f"; did you mean {worker.__name__}()?" if isinstance(worker, type) and issubclass(worker, Worker) else ""
-    raise TypeError(f"worker must be a slacker Worker such as ThreadWorker(), or None, got {worker!r}{hint}")
-
-
-def _check_finished(q: Slacker, arguments: dict[Any, Any]) -> None:
-    for place, value in arguments.items():
-        found = find_unfinished((value,))
-        if found is not None:
-            raise TypeError(
-                f"argument {place!r} of {chain_of(q).outline()} is or holds a {type(found).__name__}, which is no "
-                "result yet; await it first and pass the result"
-            )

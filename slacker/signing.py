@@ -24,11 +24,11 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self, final
+from typing import NamedTuple, Self, TypeAlias, final
 
 from .errors import ProtocolError
 
-__all__ = ["Key", "Keyring", "ReplyOpener", "ReplySealer", "Signature", "hkdf_expand", "hkdf_extract"]
+__all__ = ["Key", "Keyring", "OpenedFrame", "ReplyOpener", "ReplySealer", "Signature", "hkdf_expand", "hkdf_extract"]
 
 MIN_SECRET = 32
 """Bytes of a secret: as many as the digest has, beyond which nothing is gained and below which something is lost."""
@@ -78,12 +78,23 @@ class _Mac:
 
     __slots__ = ("_inner", "_outer")
 
-    def __init__(self, key: bytes) -> None:
-        padded = key.ljust(64, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+    def __init__(self, inner: hashlib._Hash, outer: hashlib._Hash) -> None:
+        self._inner = inner
+        self._outer = outer
 
-    def __call__(self, *parts: bytes) -> bytes:
+    @staticmethod
+    def of(key: bytes) -> _Mac:
+        padded = key.ljust(64, b"\0")
+        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        return _Mac(inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded)))
+
+    def after(self, beginning: bytes) -> _Mac:
+        """Return one for messages that all begin like that."""
+        inner = self._inner.copy()
+        inner.update(beginning)
+        return _Mac(inner, self._outer)
+
+    def __call__(self, *parts: bytes | memoryview) -> bytes:
         """Return the MAC of `parts`, one after another."""
         inner = self._inner.copy()
         for part in parts:
@@ -94,9 +105,9 @@ class _Mac:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Key:
-    """What is derived of one secret. Its `id` may be seen by anybody."""
+    """What is derived of one secret. Its `id` may be seen by anybody; the MACs have begun with what all begin with."""
 
     id: str
     request: _Mac
@@ -127,7 +138,8 @@ class Key:
 @functools.lru_cache(maxsize=64)
 def _derive(secret: bytes) -> Key:
     derived = functools.partial(hkdf_expand, hkdf_extract(_PROTOCOL, secret))
-    return Key(derived(b"key id", 8).hex(), _Mac(derived(b"request", 32)), _Mac(derived(b"reply", 32)))
+    reply = _Mac.of(derived(b"reply", 32)).after(_REPLY)
+    return Key(derived(b"key id", 8).hex(), _Mac.of(derived(b"request", 32)).after(_REQUEST), reply)
 
 
 @final
@@ -162,9 +174,7 @@ class Keyring:
 # --- requests ------------------------------------------------------------------------------------------------------
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """The one header of a request, taken apart. Until `verify` has passed nothing of it can be believed."""
 
     key_id: str
@@ -188,7 +198,7 @@ class Signature:
         """
         nonce = os.urandom(16).hex()  # of the system: after a fork no two processes draw the same
         digest = hashlib.sha256(body).hexdigest() if digest is None else digest
-        mac = _request_mac(key, key.id, audience, time, nonce, len(body), digest)
+        mac = _request_mac(key, audience, time, nonce, len(body), digest)
         return cls(key.id, time, nonce, len(body), digest, mac)
 
     @classmethod
@@ -202,8 +212,8 @@ class Signature:
 
     def verify(self, key: Key, audience: str) -> bool:
         """Tell whether the holder of `key` signed this for `audience`; the body is a matter of `matches`."""
-        expected = _request_mac(key, self.key_id, audience, self.time, self.nonce, self.length, self.digest)
-        return hmac.compare_digest(expected, self.mac)
+        expected = _request_mac(key, audience, self.time, self.nonce, self.length, self.digest)
+        return self.key_id == key.id and hmac.compare_digest(expected, self.mac)
 
     def matches(self, body: bytes) -> bool:
         """Tell whether `body` is what was signed."""
@@ -216,14 +226,21 @@ class Signature:
         )
 
 
-def _request_mac(key: Key, key_id: str, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
+def _request_mac(key: Key, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
+    fields = (b"%d" % time, nonce.encode(), b"%d" % length, digest.encode())
+    return _mac_for(key, audience)(b"".join(map(_with_length, fields)))
+
+
+@functools.lru_cache(maxsize=64)
+def _mac_for(key: Key, audience: str) -> _Mac:
     # A database may be a file whose name is no Unicode, hence surrogatepass: no two audiences look the same.
     named = audience.encode("utf-8", "surrogatepass")
-    fields = (key_id.encode(), named, b"%d" % time, nonce.encode(), b"%d" % length, digest.encode())
-    return key.request(_REQUEST, *map(_with_length, fields))
+    return key.request.after(_with_length(key.id.encode()) + _with_length(named))
 
 
 # --- replies -------------------------------------------------------------------------------------------------------
+
+OpenedFrame: TypeAlias = tuple[int, int, bytes | memoryview]
 
 
 @final
@@ -263,7 +280,7 @@ class ReplyOpener:
         self._buffer: bytes | bytearray = b""
         self._at = 0  # how far the buffer has been opened
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def feed(self, data: bytes) -> Iterator[OpenedFrame]:
         """Take some bytes and return an iterator over the frames they complete, each as kind, chain and payload.
 
         A frame is verified when the iterator comes to it, so that large replies can be taken in pieces.
@@ -284,7 +301,7 @@ class ReplyOpener:
         self._at = 0
         return iter(self._next, None)
 
-    def _next(self) -> tuple[int, int, bytes] | None:
+    def _next(self) -> OpenedFrame | None:
         begin = self._at + _FRAME.size
         if begin > len(self._buffer):
             return None
@@ -296,7 +313,9 @@ class ReplyOpener:
                     f"frame {self._number} of the reply claims {length} bytes; the whole may have {self._limit}"
                 )
             return None
-        payload = bytes(memoryview(self._buffer)[begin:end])
+        payload: bytes | memoryview = memoryview(self._buffer)[begin:end]
+        if isinstance(self._buffer, bytearray):  # which cannot grow while somebody looks at it
+            payload = bytes(payload)
         if not hmac.compare_digest(mac, _frame_mac(self._key, self._request_mac, self._number, kind, chain, payload)):
             raise ProtocolError(f"frame {self._number} of the reply does not bear the other side's seal")
         self._at = end
@@ -304,6 +323,6 @@ class ReplyOpener:
         return kind, chain, payload
 
 
-def _frame_mac(key: Key, request_mac: bytes, number: int, kind: int, chain: int, payload: bytes) -> bytes:
+def _frame_mac(key: Key, request_mac: bytes, number: int, kind: int, chain: int, payload: bytes | memoryview) -> bytes:
     fields = _FRAME_FIELDS.pack(32, request_mac, 4, number, 1, kind, 4, chain, len(payload))
-    return key.reply(_REPLY, fields, payload)
+    return key.reply(fields, payload)

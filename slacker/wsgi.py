@@ -25,7 +25,7 @@ def application(hook: Hook) -> Callable[[WSGIEnvironment, StartResponse], Iterab
     return answer
 
 
-def request_of(environ: Mapping[str, Any], read: Callable[[int], bytes]) -> Request:
+def request_of(environ: Mapping[str, Any], read: Callable[[int], bytes], *, streams: bool = True) -> Request:
     """Return what the hook needs of a WSGI request; nothing of the body is read yet."""
     return Request(
         method=environ["REQUEST_METHOD"],
@@ -36,4 +36,5 @@ def request_of(environ: Mapping[str, Any], read: Callable[[int], bytes]) -> Requ
         signature=environ.get("HTTP_SLACKER_SIGNATURE", ""),
         client=environ.get("REMOTE_ADDR", ""),
         read=read,
+        streams=streams,
     )

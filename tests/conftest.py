@@ -1,4 +1,7 @@
-"""What every test gets: a loop for ``async def`` tests, a detector of blocking calls on it, no silent skips in CI."""
+"""What every test gets: a loop for ``async def`` tests, a detector of blocking calls on it, no silent skips in CI.
+
+And one PostgreSQL for all that want a database in it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import blockbuster_ctx
+
+from tests.postgres import PostgreSQL, running_postgresql
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,6 +39,13 @@ def blocking_calls_on_the_loop_fail() -> Iterator[None]:
         for name in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):  # coverage's own, when it measures
             detector.functions[name].can_block_in("coverage/collector.py", {"lock_data"})
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL, in which each package makes a database of its own."""
+    with running_postgresql() as server:
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

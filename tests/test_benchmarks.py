@@ -38,6 +38,8 @@ ROWS = {
     "remote-call-at-once": REMOTE_PEERS,
     "orm-get-in-turn": [*REMOTE_PEERS, "aget"],
     "orm-get-at-once": [*REMOTE_PEERS, "aget"],
+    "rows-dump": ["slacker", "pickle", "pickle, in chunks"],
+    "rows-load": ["slacker", "pickle", "pickle, in chunks"],
 }
 
 

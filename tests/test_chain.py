@@ -1,9 +1,7 @@
-"""Chains: plain data that replays, travels, and can be read and searched without running anything."""
+"""Chains: plain data that replays, travels, and can be read without running anything."""
 
 from __future__ import annotations
 
-import asyncio
-import collections
 import contextlib
 import dataclasses
 import datetime as dt
@@ -15,20 +13,22 @@ import operator
 import pathlib
 import pickle
 import string
-import sys
 import types
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slacker import Slacker, chain_of
-from slacker.chain import Attr, Call, Chain, Item, Replay, Step, find_unfinished
+from slacker.chain import Attr, Call, Chain, Item, Replay, Step
+from slacker.outcome import Error
+
+from .untouchable import UNTOUCHABLE, everything_untouchable
 
 
 @dataclass
@@ -169,11 +169,11 @@ def test_replay_raises_what_a_step_raises() -> None:
     [((), 0), ((call(),), 1), ((call(), Attr("lost"), call()), 2), ((call(), Attr("books"), Item(9), Item(0)), 3)],
 )
 def test_replay_knows_its_step(steps: tuple[Step, ...], reached: int) -> None:
-    """A Replay counts the steps begun, so that after a failure it points to the one that failed."""
-    replay = Replay(chain(*steps))
+    """A Replay counts the steps begun, so that after a failure it tells the one that failed."""
+    replay, error = Replay(chain(*steps)), LookupError()
     with contextlib.suppress(AttributeError, IndexError):
         replay.run()
-    assert replay.step == reached
+    assert replay.failed(error) == Error(error, reached)
 
 
 @pytest.mark.parametrize(
@@ -349,48 +349,6 @@ def test_outline_has_no_values(made: Chain) -> None:
 # --- reading runs nothing --------------------------------------------------------------------------------------------
 
 
-def ran(*args: object) -> Any:
-    raise AssertionError("code of the user's ran")
-
-
-TOUCHED = ["__repr__", "__str__", "__format__", "__eq__", "__lt__", "__bool__", "__len__", "__iter__", "__getattr__"]
-
-
-def untouchable(name: str = "Untouchable", *bases: type, hashable: bool = False) -> type:
-    """Return a class whose instances fail the test as soon as anything of theirs is run."""
-    members = {**dict.fromkeys(TOUCHED, ran), "__class__": property(ran), "__getattribute__": ran}
-    members |= {"__call__": ran, "__hash__": object.__hash__ if hashable else ran}
-    return type(name, bases, members)
-
-
-Key = untouchable("Key", hashable=True)
-
-
-class Zone(dt.tzinfo):
-    __repr__ = utcoffset = dst = tzname = ran
-
-
-UNTOUCHABLE = {
-    "object": untouchable()(),
-    "in a list": [untouchable()()],
-    "in a dict": {1: untouchable()()},
-    "as keys": {Key(): 1, Key(): 2},
-    "in a set": {Key(), Key()},
-    "in a frozenset": frozenset({Key(), Key()}),
-    "in dict values": {1: untouchable()()}.values(),
-    "in a deque": collections.deque([untouchable()()]),
-    "in a mapping proxy": types.MappingProxyType({1: untouchable()()}),
-    "in a slice": slice(untouchable()(), untouchable()(), untouchable()()),
-    "in a partial": functools.partial(ran, untouchable()()),
-    "in a dataclass": Shelf([untouchable()()]),
-    "time zone": dt.datetime(2011, 2, 3, tzinfo=Zone()),
-    **{f"subclass of {kind.__name__}": untouchable("Sub", kind)() for kind in (list, tuple, dict, set, str, int)},
-    **{f"class named {name}": untouchable(name)() for name in ("list", "tuple", "dict", "set", "str", "int")},
-}
-
-everything_untouchable = pytest.mark.parametrize("where", UNTOUCHABLE)
-
-
 @everything_untouchable
 def test_reading_an_argument_runs_nothing(where: str) -> None:
     """No method of an argument's own runs when a chain is read, wherever the argument hides: it may be a query."""
@@ -404,135 +362,6 @@ def test_reading_a_root_runs_nothing(where: str) -> None:
     """No method of a root's own runs when a chain is read: Django's `request.user` is such a root."""
     root = Chain(UNTOUCHABLE[where])
     assert str(root) == root.outline()
-
-
-# --- looking for what has not run ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Order:
-    item: Any = None
-    total: Any = field(init=False)
-    latest: ClassVar[Any] = Slacker(Shelf).books
-
-
-@dataclass(slots=True)
-class SlottedOrder:
-    item: Any = None
-    total: Any = field(init=False)
-
-
-class Rows(list[Any]):
-    """A list that would fetch its items when read."""
-
-    __iter__ = __len__ = __getitem__ = ran
-
-
-class Table(dict[Any, Any]):
-    __iter__ = keys = values = items = ran
-
-
-class LazyOrder(Order):
-    """An instance that would fetch what it lacks."""
-
-    def __getattr__(self, name: str) -> Any:
-        ran()
-
-
-def nested(depth: int, innermost: object) -> object:
-    return functools.reduce(lambda inner, _: [inner], range(depth), innermost)
-
-
-q = Slacker(Shelf)
-
-
-HOLDING = {
-    "nothing else": q,
-    "list": [q],
-    "tuple": (q,),
-    "dict value": {1: q},
-    "dict key": {q: 1},
-    "set": {q},
-    "frozenset": frozenset({q}),
-    "slice start": slice(q, None),
-    "slice stop": slice(q),
-    "slice step": slice(None, None, q),
-    "dataclass": Order(q),
-    "dataclass with slots": SlottedOrder(q),
-    "dataclass with __getattr__": LazyOrder(q),
-    "named tuple": Point(q),
-    "subclass of list": Rows([q]),
-    "subclass of dict": Table({1: q}),
-    "mixture": [1, "a", None, [2, {"b": (3, q)}]],
-    "second of a kind": [Order(1), Order(q)],
-    "depth": nested(10_000, q),
-}
-
-
-@pytest.mark.parametrize("where", HOLDING)
-def test_finds_a_recipe(where: str) -> None:
-    """A recipe is found in every kind of container, at any depth."""
-    assert find_unfinished((1, HOLDING[where])) is q
-
-
-def test_finds_an_awaitable() -> None:
-    """So is anything else that is awaited first, such as a Future."""
-    loop = asyncio.new_event_loop()
-    future = loop.create_future()
-    loop.close()
-    assert find_unfinished(([future],)) is future
-
-
-def cyclic() -> list[Any]:
-    mutual: dict[str, Any] = {}
-    mutual["order"] = Order(mutual)
-    return [self_containing(), (self_containing(), {1: self_containing()}), mutual]
-
-
-WITHOUT = {
-    "plain values": [1, "a", None, [2, {"b": (3,)}]],
-    "empty containers": ([], (), {}, set(), frozenset(), slice(None)),
-    "unset fields": [Order(), SlottedOrder()],
-    "classes": [asyncio.Future, Slacker, Order],
-    "cyclic containers": cyclic(),
-    "another type of holder": [types.SimpleNamespace(a=q), collections.deque([q]), iter([q])],
-}
-
-
-@pytest.mark.parametrize("what", WITHOUT)
-def test_finds_nothing(what: str) -> None:
-    """Nothing is found where there is none, and objects of other types are not looked into: that may never end."""
-    assert find_unfinished((WITHOUT[what],)) is None
-
-
-@everything_untouchable
-def test_searching_runs_nothing(where: str) -> None:
-    """No method of an argument's own runs when it is searched: iterating it may be a query."""
-    assert find_unfinished((UNTOUCHABLE[where],)) is None
-
-
-def calls_during(function: Callable[..., object], *args: object) -> int:
-    calls = 0
-
-    def count(frame: types.FrameType, event: str, arg: object) -> None:
-        nonlocal calls
-        calls += 1
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        function(*args)
-    finally:
-        sys.setprofile(before)
-    return calls
-
-
-@pytest.mark.parametrize(
-    "item", [1, "a", dt.date(2011, 2, 3), object()], ids=["int", "str", "date", "object that holds nothing"]
-)
-def test_long_lists_cost_no_more_calls(item: object) -> None:
-    """A list of 100 000 costs as many Python calls as one of two: recording it does not stall the loop."""
-    assert calls_during(find_unfinished, ([item] * 100_000,)) == calls_during(find_unfinished, ([item] * 2,))
 
 
 # --- any chain -------------------------------------------------------------------------------------------------------

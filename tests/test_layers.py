@@ -29,58 +29,94 @@ class Layer(NamedTuple):
 LAYERS = {
     # What is recorded and what came of it: no loop, no bytes, no framework.
     "errors": Layer(),
-    "chain": Layer("errors"),
-    "outcome": Layer("chain errors"),
+    "nesting": Layer(),
+    "describe": Layer("nesting"),
+    "steps": Layer("describe nesting"),
+    "outcome": Layer("errors"),
+    "chain": Layer("describe outcome steps"),
+    "streaming": Layer("chain outcome"),
     # Bytes. One module pickles, another signs and has never heard of pickle; the hook has heard of no framework.
-    "wire": Layer("chain errors outcome", "pickle"),
+    "wire.pickling": Layer("", "pickle"),
+    "wire.requests": Layer("chain errors outcome wire.pickling"),
+    "wire.replies": Layer("errors outcome wire.pickling"),
+    "wire.answers": Layer("chain errors outcome wire.pickling wire.replies"),
+    "wire": Layer("chain errors outcome streaming wire.answers wire.replies wire.requests"),
     "signing": Layer("errors"),
     "hook": Layer("errors signing wire"),
     "wsgi": Layer("hook", "_typeshed"),
-    # The one place with magic, which knows workers only by their base.
-    "proxy": Layer("chain workers.base workers.local", "asyncio"),
+    # The one place with magic, and what it records, which know workers only by their base and the one of nobody else.
+    "recipe": Layer("chain nesting workers.base workers.local"),
+    "stream": Layer("chain workers.base"),
+    "proxy": Layer("chain nesting recipe stream workers.base", "asyncio"),
+    "functions": Layer("chain proxy recipe stream workers.base"),
     # Stands alone.
     "adisp": Layer("", "asyncio"),
     # Workers get chains; they have not heard of proxies, and but for one not of Django.
     "workers.base": Layer("chain outcome errors", "asyncio"),
     "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
     "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
-    "workers.local": Layer("chain outcome errors wire workers.base workers.pool", "asyncio"),
+    "workers.channel": Layer("chain outcome workers.inbox", "asyncio"),
+    "workers.local": Layer(
+        "chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool", "asyncio"
+    ),
     "workers.transfer": Layer("chain outcome wire workers.base", "asyncio"),
     "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
     "workers.child": Layer("errors wire workers.transfer"),
     "workers.processes": Layer(
         "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
     ),
-    "workers.http": Layer("chain outcome errors signing wire workers.base", "asyncio pyqwest"),
-    "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
-    "workers.django_processes": Layer("django_backend.conf django_backend.remote workers.child workers.processes"),
+    "workers.transport": Layer("", "pyqwest"),
+    "workers.line": Layer("chain outcome errors wire", "asyncio"),
+    "workers.sender": Layer("chain outcome errors signing wire workers.line workers.transport", "asyncio"),
+    "workers.http": Layer(
+        "chain outcome errors signing wire workers.base workers.line workers.sender workers.transport",
+        "asyncio pyqwest",
+    ),
+    "workers.django_engines": Layer(
+        "chain django_backend.expressions django_backend.scope workers.base", "asyncio django"
+    ),
+    "workers.django_processes": Layer(
+        "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
+    ),
     "workers.django": Layer(
         "chain outcome signing workers.base workers.django_engines workers.django_processes workers.http workers.local "
-        "django_backend.conf django_backend.remote django_backend.scope",
+        "workers.sender "
+        "django_backend.conf django_backend.remote django_backend.scope django_backend.transactions",
         "asyncio django",
     ),
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
     "django_backend": Layer(),
-    "django_backend.results": Layer("", "django"),
-    "django_backend.scope": Layer("chain outcome django_backend.results", "django"),
+    "django_backend.expressions": Layer("nesting", "django"),
+    "django_backend.results": Layer("streaming", "django"),
+    "django_backend.columns": Layer(),
+    "django_backend.rebuild": Layer("django_backend.columns", "django"),
+    "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),
+    "django_backend.transactions": Layer("", "django"),
+    "django_backend.scope": Layer(
+        "chain errors outcome streaming django_backend.results django_backend.transactions", "django"
+    ),
     "django_backend.conf": Layer("hook signing", "django"),
-    "django_backend.remote": Layer("chain errors hook outcome django_backend.conf django_backend.scope", "django"),
+    "django_backend.remote": Layer("chain errors hook outcome wire django_backend.conf django_backend.scope", "django"),
     "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
     "django_backend.views": Layer("wsgi django_backend.remote", "django"),
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
+    "django_backend.lifeline": Layer("", "django"),
     "django_backend.checks": Layer("django_backend.conf", "django"),
     "django_backend.apps": Layer("django_backend.checks", "django"),
     "django_backend.management": Layer(),
     "django_backend.management.commands": Layer(),
-    "django_backend.management.commands.runslacker": Layer("django_backend.conf", "django granian watchfiles"),
+    "django_backend.management.commands.runslacker": Layer(
+        "django_backend.conf django_backend.lifeline", "django granian watchfiles"
+    ),
     "django_backend.testing": Layer(
-        "chain outcome wsgi django_backend.remote django_backend.scope workers.base workers.local",
+        "chain outcome wsgi django_backend.expressions django_backend.remote django_backend.scope "
+        "django_backend.transactions workers.base workers.local",
         "asgiref asyncio django",
     ),
     # The flat faces.
     "workers": Layer("workers.base workers.local workers.executor workers.http workers.processes workers.django"),
-    "": Layer("adisp errors proxy workers.base"),
+    "": Layer("adisp errors functions proxy recipe workers.base"),
 }
 """By name within slacker. Whoever adds a module decides here where it stands."""
 
@@ -147,6 +183,8 @@ def test_layer(name: str) -> None:
     ("source", "name", "found"),
     [
         ("import pickle", "chain", {"pickle"}),
+        ("from .chain import Chain", "outcome", {"slacker.chain"}),
+        ("from .recipe import Recipe", "nesting", {"slacker.recipe"}),
         ("import pickle as p", "chain", {"pickle"}),
         ("from pickle import loads", "proxy", {"pickle"}),
         ("import asyncio.events", "outcome", {"asyncio.events"}),
@@ -164,7 +202,7 @@ def test_layer(name: str) -> None:
         ("def later():\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
         ("if TYPE_CHECKING:\n    from .proxy import Slacker", "chain", {"slacker.proxy"}),
         ("try:\n    import uvloop\nexcept ImportError:\n    pass", "workers.base", {"uvloop"}),
-        ("from .errors import SlackerError\nimport os.path", "chain", set()),
+        ("from .outcome import Error\nimport os.path", "chain", set()),
         ("from ..chain import Chain\nimport asyncio", "workers.local", set()),
     ],
 )

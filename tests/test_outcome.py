@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from slacker.chain import Attr, Call, Chain, Item, Replay
+from slacker.chain import Attr, Call, Chain, Item, Replay, capture
 from slacker.errors import RemoteError, SlackerError
-from slacker.outcome import Error, Outcome, Value, capture, type_name
+from slacker.outcome import Error, Outcome, Value, type_name
 
 
 class Abort(BaseException):

@@ -24,8 +24,9 @@ from unittest import mock
 import pytest
 from django.db.models import F, Value
 
-from slacker import Slacker, Worker, attr, chain_of, options, run
+from slacker import Slacker, Worker, attr, batch, chain_of, options, run
 from slacker.chain import Attr, Call, Chain, Item
+from slacker.recipe import state_of
 from slacker.workers import DummyWorker, ThreadWorker
 
 
@@ -210,7 +211,9 @@ def test_attr_takes_a_str(name: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [lambda q: attr(q, "name"), options, run, chain_of], ids=["attr", "options", "run", "chain_of"]
+    "function",
+    [lambda q: attr(q, "name"), options, run, chain_of, batch, lambda q: batch(recipe(), q)],
+    ids=["attr", "options", "run", "chain_of", "batch", "batch of others"],
 )
 @pytest.mark.parametrize("given", [User, None, chain_of(recipe())], ids=["class", "None", "chain"])
 def test_functions_take_recipes(function: Callable[[Any], object], given: object) -> None:
@@ -223,8 +226,7 @@ def test_functions_take_recipes(function: Callable[[Any], object], given: object
 
 
 def worker_of(q: Slacker) -> Worker | None:
-    _root, _steps, worker = q._slacker_state
-    return worker
+    return state_of(q)[2]
 
 
 def test_options_keep_the_recipe() -> None:
@@ -356,37 +358,40 @@ class Order:
     item: Any
 
 
-PLACES: dict[str, tuple[Callable[[Any, Any], object], str]] = {
-    "positional": (lambda q, found: q(1, found), "argument 2"),
-    "keyword": (lambda q, found: q(1, pk=found), "argument 'pk'"),
-    "keyword of our own": (lambda q, found: q(1, self=found), "argument 'self'"),
-    "index": (lambda q, found: q[found], r"argument '\[...\]'"),
-    "slice": (lambda q, found: q[:found], r"argument '\[...\]'"),
-    "in a list": (lambda q, found: q([1, found]), "argument 1"),
-    "deep": (lambda q, found: q(pk={"a": (1, Order([{found}]))}), "argument 'pk'"),
+PLACES: dict[str, Callable[[Any, Any], object]] = {
+    "positional": lambda q, found: q(1, found),
+    "keyword": lambda q, found: q(1, pk=found),
+    "keyword of our own": lambda q, found: q(1, self=found),
+    "index": lambda q, found: q[found],
+    "slice": lambda q, found: q[:found],
+    "in a list": lambda q, found: q([1, found]),
+    "deep": lambda q, found: q(pk={"a": (1, Order([{found}]))}),
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_recipes_as_arguments(place: str) -> None:
-    """A recipe among the arguments is refused when recorded, at any depth, and the place is named."""
-    record, named = PLACES[place]
-    with pytest.raises(TypeError, match=rf"{named} of User\.a is or holds a Slacker.*await it first"):
-        record(Slacker(User).a, recipe())
+    """A recipe among the arguments, at any depth, is nested, and a Ref stands in its place."""
+    inner: Any = recipe()
+    chain = chain_of(PLACES[place](Slacker(User).a, inner))  # type: ignore[arg-type]
+    assert (chain.nested, "Ref(number=0)" in repr(vars_of(chain.steps[-1]))) == ((chain_of(inner),), True)
+
+
+def vars_of(step: Any) -> list[Any]:
+    return [getattr(step, field.name) for field in dataclasses.fields(step)]
 
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_futures_as_arguments(place: str) -> None:
-    """So is a Future, `fetch()`'s for example."""
-    record, named = PLACES[place]
-    with pytest.raises(TypeError, match=rf"{named} of User\.a is or holds a Future.*await it first"):
-        record(Slacker(User).a, asyncio.get_running_loop().create_future())
+    """A Future is refused, `fetch()`'s for example, at any depth."""
+    with pytest.raises(TypeError, match=r"an argument of User\.a is or holds a Future.*pass the recipe, not its fetch"):
+        PLACES[place](Slacker(User).a, asyncio.get_running_loop().create_future())
 
 
 def test_coroutines_as_arguments() -> None:
     """So is a coroutine."""
     coroutine = coroutine_function()
-    with pytest.raises(TypeError, match="is or holds a coroutine"):
+    with pytest.raises(TypeError, match=r"is or holds a coroutine, which is no result yet"):
         Slacker(User)(coroutine)
     coroutine.close()
 

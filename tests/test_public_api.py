@@ -16,7 +16,7 @@ import slacker
 import slacker.workers
 
 MODULES = [
-    *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.outcome", "slacker.proxy"],
+    *["slacker", "slacker.adisp", "slacker.chain", "slacker.errors", "slacker.functions", "slacker.outcome"],
     *["slacker.workers", "slacker.workers.base", "slacker.workers.django", "slacker.workers.executor"],
     *["slacker.workers.local", "slacker.workers.processes"],
     *["slacker.django_backend.results", "slacker.django_backend.scope", "slacker.django_backend.testing"],
@@ -70,7 +70,7 @@ def test_names_of_slacker() -> None:
     """The public names of slacker are these."""
     assert " ".join(slacker.__all__) == (
         "DeadlineExceeded ProtocolError QueueFull Refused RemoteError Slacker SlackerError SlackerException "
-        "TransportError Worker WorkerClosed adisp attr chain_of options run"
+        "TransportError Worker WorkerClosed adisp attr batch chain_of options run stream"
     )
 
 
@@ -105,7 +105,8 @@ SIGNATURES = {
     slacker.Slacker.proceed: "(self, callback=None, on_error=None)",
     slacker.attr: "(q, name)",
     slacker.chain_of: "(q)",
-    slacker.options: "(q, worker=None)",
+    slacker.options: "(q, worker=None, *, timeout=None, atomic=None)",
+    slacker.batch: "(*qs, return_exceptions=False)",
     slacker.run: "(q)",
     slacker.Worker.run: "(self, chain)",
     slacker.Worker.submit: "(self, chain)",
@@ -113,12 +114,12 @@ SIGNATURES = {
     slacker.Worker.check_open: "(self)",
     slacker.workers.DummyWorker: "(*, pickled=False)",
     slacker.workers.HttpWorker: (
-        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_reply=268435456, max_request=16777216, "
-        "audience='', transport=None, host=None)"
+        "(url, *, key, max_connections=8, max_queue=1000, timeout=20.0, max_batch=4, max_reply=268435456, "
+        "max_request=16777216, audience='', transport=None, host=None)"
     ),
     slacker.workers.DjangoHttpWorker: (
-        "(url=None, *, key=None, max_connections=None, max_queue=None, timeout=None, max_reply=None, audience=None, "
-        "transport=None, host=None)"
+        "(url=None, *, key=None, max_connections=None, max_queue=None, max_batch=None, timeout=None, max_reply=None, "
+        "audience=None, transport=None, host=None)"
     ),
     slacker.workers.ThreadWorker: "(max_workers=None, *, thread_name_prefix='slacker', max_queue=None)",
     slacker.workers.ThreadWorker.aclose: "(self, timeout=10.0)",
@@ -139,7 +140,7 @@ SIGNATURES = {
     slacker.ProtocolError: "(message='', *, executed=Ellipsis)",
     slacker.Refused: "(message='', *, reason='', executed=Ellipsis, details=None)",
     slacker.RemoteError: "(type_name='', message='', *, executed=Ellipsis)",
-    slacker.chain.Chain: "(root, steps=())",
+    slacker.chain.Chain: "(root, steps=(), nested=(), options=Options(timeout=None, atomic=None))",
     slacker.chain.Chain.replay: "(self, base=None)",
     slacker.chain.Chain.outline: "(self)",
     slacker.chain.Attr: "(name)",

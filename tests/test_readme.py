@@ -29,10 +29,11 @@ with tempfile.TemporaryDirectory() as folder:
     )
     django.setup()
     from django.core.management import call_command
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import Group, User
     call_command("migrate", verbosity=0)
     User.objects.create_user("vasia", is_staff=True)
     User.objects.create_user("petya")
+    Group.objects.create(name="editors")
     from slacker.workers import DjangoThreadWorker
 
     namespace = {"asyncio": asyncio, "__name__": "readme"}
@@ -80,7 +81,7 @@ def test_the_python_blocks_run_as_pasted(document: docutils.nodes.document) -> N
     )
 
     assert ran.stderr == ""
-    assert ran.stdout == "{'year': 2011, 'total': 4022}\n[4050, 4052]\nvasia\n"
+    assert ran.stdout == "{'year': 2011, 'total': 4022}\n[4050, 4052]\nvasia\nvasia\npetya\n"
 
 
 def test_it_renders_without_a_warning(document: docutils.nodes.document) -> None:

@@ -10,7 +10,7 @@ import django
 from django.db import connections
 
 from .. import wire
-from .remote import perform_as_sent
+from .remote import far_side
 from .scope import close_connections
 
 __all__ = ["set_up"]
@@ -39,4 +39,4 @@ def set_up(
 
         setup_test_environment(debug=False)  # as the test runner does, if it is not told otherwise
     connections.close_all()  # an app may have opened one when it was loaded
-    return partial(wire.serve, perform=partial(perform_as_sent, True)), close_connections
+    return partial(wire.serve, far_side=far_side(own_thread=True)), close_connections

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import time
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from django.utils import timezone
 
+from .. import wire
 from ..chain import Chain
 from ..errors import Refused
 from ..hook import Hook
-from ..outcome import Error, Outcome
+from ..outcome import Error, Outcome, Value
 from . import conf
-from .scope import Caller, perform
+from .scope import Caller, perform, perform_stream
 
-__all__ = ["caller_options", "hook", "perform_as_sent"]
+__all__ = ["caller_options", "far_side", "hook"]
 
 
 def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
@@ -27,25 +31,72 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
         unreachable: tells, for each request, whether no network can reach the hook.
         own_thread: see `slacker.django_backend.scope.perform`.
     """
-    return Hook(lambda: conf.hook_config(unreachable=unreachable()), partial(perform_as_sent, own_thread))
+    return Hook(lambda: conf.hook_config(unreachable=unreachable()), far_side(own_thread=own_thread))
 
 
-def caller_options() -> dict[str, Any]:
-    """Return what goes along with a request: language, time zone, and the Django release on this side."""
+def caller_options(**others: Any) -> str:
+    """Return what goes along with a request, encoded: language, time zone, this side's Django release, `others`."""
     caller = Caller.current()
-    return {"django": conf.django_release(), "language": caller.language, "zone": _zone_name(caller.timezone)}
+    return _encoded(caller.language, caller.timezone, **others)
 
 
-def perform_as_sent(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
-    """Replay `chain` as Django work, with the `caller_options` that came along."""
+@functools.lru_cache(maxsize=256)
+def _encoded(language: str | None, zone: dt.tzinfo, **others: Any) -> str:
+    own = {"django": conf.django_release(), "language": language, "zone": _zone_name(zone)}
+    return wire.encode_options({**own, **others})
+
+
+def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    """Replay `chain` with what its caller sent along; for `slacker.wire.serve`.
+
+    Args:
+        own_thread: see `slacker.django_backend.scope.perform`.
+        chain: what to replay.
+        options: those of the request and the call.
+    """
+    if (refused := _refusal(options)) is not None:
+        return refused
+    deadline = _deadline(options.get("deadline"))
+    # In a context of its own, as in a ThreadWorker: what the work sets there is not seen by the thread's next chain.
+    return copy_context().run(perform, chain, _caller(options), own_thread=own_thread, deadline=deadline)
+
+
+def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
+    """As `_perform`, for streams."""
+    if (refused := _refusal(options)) is not None:
+        yield refused
+        return
+    deadline = _deadline(options.get("deadline"))
+    outcomes = perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
+    context = copy_context()  # one for all chunks: what surrounds the work stays entered between them
+    try:
+        while (outcome := context.run(next, outcomes, None)) is not None:
+            yield outcome
+    finally:
+        context.run(outcomes.close)
+
+
+def far_side(*, own_thread: bool) -> wire.FarSide:
+    """Return what Django does with the calls of a request; see `slacker.django_backend.scope.perform`."""
+    return wire.FarSide(partial(_perform, own_thread), partial(_stream, own_thread))
+
+
+def _refusal(options: Mapping[str, Any]) -> Error | None:
     here, there = conf.django_release(), options.get("django")
-    if there is not None and there != here:
-        message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."
-        return Error(Refused(message, reason="version"), 0)
+    if there in (None, here):
+        return None
+    message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."
+    return Error(Refused(message, reason="version"), 0)
+
+
+def _caller(options: Mapping[str, Any]) -> Caller:
     local = Caller.current()  # for what does not come along, from an HttpWorker that is not Django's
-    language = options.get("language", local.language)
     zone = _zone(options["zone"]) if "zone" in options else local.timezone
-    return perform(chain, Caller(language, zone), own_thread=own_thread)
+    return Caller(options.get("language", local.language), zone)
+
+
+def _deadline(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else time.monotonic() + milliseconds / 1000 - time.time()
 
 
 def _zone_name(zone: dt.tzinfo) -> str | float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from django.core.paginator import Page
@@ -12,7 +13,9 @@ from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
-__all__ = ["settle", "unread"]
+from ..streaming import chunks_of
+
+__all__ = ["cut", "settle", "unread"]
 
 
 def settle(result: Any) -> Any:
@@ -36,6 +39,23 @@ def settle(result: Any) -> Any:
         return _settle_items(result)
     _refuse_live(result)
     return result
+
+
+def cut(result: Any, size: int) -> Generator[list[Any], None, None]:
+    """Yield what `result` holds in settled lists of at most `size` items; a QuerySet is not read to its end first.
+
+    Raises:
+        TypeError: it is not iterable, or nothing that could leave: see `settle`.
+    """
+    if isinstance(result, QuerySet):
+        result = result.iterator(chunk_size=size)
+    elif isinstance(result, RawQuerySet):
+        result = result.iterator()
+    elif not inspect.isgenerator(result):  # one that queries does so here
+        _refuse_live(result)
+    with contextlib.closing(chunks_of(result, size)) as chunks:
+        for chunk in chunks:
+            yield _settle_items(chunk)
 
 
 def unread(root: Any) -> Any:

@@ -11,21 +11,26 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, final
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone, translation
 
-from ..chain import Chain, Replay
-from ..outcome import Outcome, capture
-from .results import settle, unread
+from ..chain import Chain, Replay, capture
+from ..errors import DeadlineExceeded
+from ..outcome import Error, Outcome, Value
+from ..streaming import Surround, streamed
+from .results import cut, settle, unread
+from .transactions import enter_transactions, is_cancelled_statement
 
-__all__ = ["Caller", "close_connections", "perform", "require_setup"]
+__all__ = ["Caller", "close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
@@ -52,7 +57,16 @@ def require_setup() -> None:
         raise AppRegistryNotReady("Django's apps aren't loaded yet: call django.setup() first, before any recipe runs.")
 
 
-def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
+def read_time_zone() -> None:
+    """Have Django read its default time zone, a file, here and now, and not on a loop at the first call.
+
+    Where there are no settings yet nothing happens, and the first call does read it.
+    """
+    if settings.configured:
+        timezone.get_default_timezone()
+
+
+def perform(chain: Chain, caller: Caller, *, own_thread: bool, deadline: float | None = None) -> Outcome:
     """Replay `chain` as Django work and return what happened; raise nothing.
 
     Args:
@@ -60,32 +74,60 @@ def perform(chain: Chain, caller: Caller, *, own_thread: bool) -> Outcome:
         caller: from where it was called.
         own_thread: the thread and its database connections are slacker's, to look after and to keep between chains.
             False leaves connections alone, as inside somebody's test case.
+        deadline: by `time.monotonic`, when nobody waits for the result any more. With the setting
+            SLACKER_STATEMENT_TIMEOUT no statement on PostgreSQL runs on for longer.
     """
-    return capture(chain, partial(_replay, caller, own_thread))
+    return capture(chain, partial(_replay, partial(_surround, caller, own_thread, deadline)))
 
 
-def _replay(caller: Caller, own_thread: bool, replay: Replay) -> Any:
+def perform_stream(
+    chain: Chain, chunk_size: int, caller: Caller, *, own_thread: bool, deadline: float | None = None
+) -> Generator[Value | Error, None, None]:
+    """Replay `chain` as Django work and yield its result in chunks, see `slacker.streaming.streamed`.
+
+    Args:
+        chain: what to replay.
+        chunk_size: most items of a chunk.
+        caller: from where it was called.
+        own_thread: see `perform`.
+        deadline: see `perform`; what is left until then limits each statement.
+    """
+    return streamed(chain, chunk_size, partial(_surround, caller, own_thread, deadline), cut)
+
+
+def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: ExitStack, replay: Replay) -> None:
+    """Enter what must surround the work."""
     # No @contextmanager for this: its generator assigns to the exception that passes, which not every class allows.
     if own_thread:
         _prepare_connections()
-    try:
-        with ExitStack() as stack:
-            _enter(stack, caller)
-            replay.base = unread(replay.chain.root)
-            return settle(replay.run())
-    finally:
-        if own_thread:
-            _tidy_connections()
+        stack.callback(_tidy_connections)
+    if deadline is not None:
+        stack.push(partial(_tell_deadline, deadline))
+    _enter_caller(stack, caller)
+    enter_transactions(stack, replay.chain.options.atomic, deadline)
+    replay.start = unread
+    replay.finish = settle
 
 
-def _enter(stack: ExitStack, caller: Caller) -> None:
+def _replay(surround: Surround, replay: Replay) -> Any:
+    with ExitStack() as stack:
+        surround(stack, replay)
+        result = settle(replay.run())
+        if replay.chain.options.atomic is not None and replay.has_failures:
+            transaction.set_rollback(True, using=replay.chain.options.atomic)
+        return result
+
+
+def _tell_deadline(deadline: float, kind: object, error: object, traceback: object) -> None:
+    if isinstance(error, OperationalError) and is_cancelled_statement(error) and time.monotonic() >= deadline - 0.5:
+        raise DeadlineExceeded("the database ended the statement at the deadline of its call", executed=True) from error
+
+
+def _enter_caller(stack: ExitStack, caller: Caller) -> None:
     if translation.get_language() != caller.language:
         stack.enter_context(translation.override(caller.language))
     if timezone.get_current_timezone() != caller.timezone:
         stack.enter_context(timezone.override(caller.timezone))
-    for alias, configured in connections.settings.items():
-        if configured["ATOMIC_REQUESTS"]:
-            stack.enter_context(transaction.atomic(using=alias))
 
 
 def close_connections() -> None:

@@ -12,10 +12,10 @@ import contextvars
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import AsyncToSync, sync_to_async
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
@@ -25,13 +25,17 @@ from django.test import override_settings
 
 from ..chain import Chain
 from ..outcome import Outcome
-from ..workers.base import Worker, log_call
+from ..workers.base import Worker, deadline_of, log_call
 from ..workers.local import hidden_loop
 from ..wsgi import application
+from . import expressions as _expressions  # noqa: F401 (registers them)
 from .remote import hook
-from .scope import Caller, perform, require_setup
+from .scope import Caller, perform, perform_stream, require_setup
+from .transactions import check_alias
 
 __all__ = ["InlineWorker", "hook_server"]
+
+T = TypeVar("T")
 
 
 class InlineWorker(Worker):
@@ -48,14 +52,24 @@ class InlineWorker(Worker):
         self.check_open()
         require_setup()
         begun = time.perf_counter()
-        work = partial(_run_in_copied_context, partial(perform, chain, Caller.current(), own_thread=False))
-        if asyncio.get_running_loop() in AsyncToSync.loop_thread_executors:  # in a thread that async_to_sync began
-            outcome = await sync_to_async(work, thread_sensitive=True)()
-        else:
-            with hidden_loop():
-                outcome = work()
+        work = partial(perform, chain, Caller.current(), own_thread=False, deadline=deadline_of(chain))
+        outcome = await _on_the_tests_thread(partial(_run_in_copied_context, work))
         log_call(chain, outcome, 0.0, time.perf_counter() - begun)
         return outcome.unwrap(chain)
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
+
+    async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        self.check_open()
+        require_setup()
+        context = contextvars.copy_context()  # one for all chunks: what surrounds the work stays entered between them
+        outcomes = perform_stream(chain, chunk_size, Caller.current(), own_thread=False, deadline=deadline_of(chain))
+        try:
+            while outcome := await _on_the_tests_thread(partial(context.run, next, outcomes, None)):
+                yield outcome.unwrap(chain)
+        finally:
+            await _on_the_tests_thread(partial(context.run, outcomes.close))
 
     def __repr__(self) -> str:
         return "InlineWorker()"
@@ -114,6 +128,13 @@ def _in_memory(connection: BaseDatabaseWrapper) -> bool:
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Log nothing."""
+
+
+async def _on_the_tests_thread(work: Callable[[], T]) -> T:
+    if asyncio.get_running_loop() in AsyncToSync.loop_thread_executors:  # in a thread that async_to_sync began
+        return await sync_to_async(work, thread_sensitive=True)()
+    with hidden_loop():
+        return work()
 
 
 def _run_in_copied_context(work: Callable[[], Outcome]) -> Outcome:

@@ -24,9 +24,10 @@ _hook = hook(unreachable=lambda: bool(settings.DEBUG), own_thread=False)
 @never_cache
 @non_atomic_requests
 def execute(request: HttpRequest) -> HttpResponseBase:
-    """Answer a signed request, see `slacker.hook.Hook.answer`; under ASGI with a reply that is whole."""
-    reply = _hook.answer(request_of(request.META, request.read))
+    """Answer a signed request, see `slacker.hook.Hook.answer`; under ASGI with a reply that is whole, and no stream."""
+    is_whole = isinstance(request, ASGIRequest)
+    reply = _hook.answer(request_of(request.META, request.read, streams=not is_whole))
     headers = dict(reply.headers)
-    if isinstance(reply.body, list) or isinstance(request, ASGIRequest):
+    if isinstance(reply.body, list) or is_whole:
         return HttpResponse(b"".join(reply.body), status=reply.status, headers=headers)
     return StreamingHttpResponse(reply.body, status=reply.status, headers=headers)

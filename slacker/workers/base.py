@@ -8,6 +8,8 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+import time
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +17,7 @@ from ..chain import Chain
 from ..errors import WorkerClosed
 from ..outcome import Error, Outcome, type_name
 
-__all__ = ["Worker", "log_call", "logger", "running_loop"]
+__all__ = ["Worker", "check_count", "deadline_of", "log_call", "logger", "running_loop"]
 
 logger = logging.getLogger("slacker")
 
@@ -61,6 +63,19 @@ class Worker(abc.ABC):
         task.add_done_callback(_running.discard)
         return task
 
+    def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        """Return an async generator over what `chain` gives, in lists of at most `chunk_size` items.
+
+        Closing it ends the work. Implement it as an ``async def`` with ``yield``; workers that cannot stream leave it.
+
+        Raises:
+            TypeError: at once, if this worker cannot stream.
+        """
+        raise TypeError(
+            f"{self!r} cannot stream {chain.outline()}; ThreadWorker, HttpWorker and Django's workers of threads and "
+            "of a server can. Await the recipe, or a slice of it, instead."
+        )
+
     async def aclose(self, timeout: float = 10.0) -> None:
         """Refuse further calls with `WorkerClosed` and release what the worker holds. May be called again.
 
@@ -68,6 +83,12 @@ class Worker(abc.ABC):
             timeout: seconds to wait for calls that were accepted, by workers that hold some.
         """
         self._closed = True
+
+    def check_atomic(self, alias: str) -> None:
+        """Raise ValueError unless this worker can run a chain in one transaction of that database."""
+        raise ValueError(
+            f"atomic={alias!r} needs a worker that replays in Django, such as DjangoThreadWorker(); {self!r} has none"
+        )
 
     def check_open(self) -> None:
         """Raise `WorkerClosed` if the worker was closed."""
@@ -100,3 +121,17 @@ def log_call(chain: Chain, outcome: Outcome, waited: float, ran: float) -> None:
         return
     ended = type_name(outcome.exception) if isinstance(outcome, Error) else "ok"
     logger.debug("%s: %s, waited %.6f s, ran %.6f s", chain.outline(), ended, waited, ran)
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Raise TypeError or ValueError unless `value` is a whole number and at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def deadline_of(chain: Chain) -> float | None:
+    """Return when, by `time.monotonic`, the time of a call that begins now is over; None if it has no limit."""
+    timeout = chain.options.timeout
+    return None if timeout is None else time.monotonic() + timeout

@@ -46,7 +46,7 @@ The function returns two others: one that makes frames of an envelope, otherwise
 the end."""
 
 _SIZE = struct.Struct(">Q")
-_HEAD = struct.Struct(">BIQ")  # kind of frame, number of the chain, size of the payload
+_HEAD = struct.Struct(">BIQ")  # kind of frame, number of the answer, size of the payload
 _END = 0  # the kind that is no frame
 
 _BOOTSTRAP = "import sys; sys.path[:] = {path!r}; from slacker.workers.child import main; main()"
@@ -146,11 +146,11 @@ class Child:
         frames: Frames = deque()
         try:
             while True:
-                kind, chain, size = _HEAD.unpack(_read(self._replies, _HEAD.size))
+                kind, answer, size = _HEAD.unpack(_read(self._replies, _HEAD.size))
                 payload = _read(self._replies, size)
                 if kind == _END:
                     return frames, payload
-                frames.append((kind, chain, payload))
+                frames.append((kind, answer, payload))
         except (OSError, EOFError):
             raise self._death(when, executed=executed) from None
 
@@ -241,7 +241,7 @@ def _next(stream: BufferedIOBase) -> bytes:
 
 def _reply(stream: BufferedIOBase, frames: Iterable[wire.Frame], end: bytes = b"") -> None:
     for frame in frames:
-        stream.write(_HEAD.pack(frame.kind, frame.chain, len(frame.payload)))
+        stream.write(_HEAD.pack(frame.kind, frame.answer, len(frame.payload)))
         stream.write(frame.payload)
     stream.write(_HEAD.pack(_END, 0, len(end)))
     stream.write(end)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,16 @@ from django.core.exceptions import ImproperlyConfigured
 from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform
-from ..outcome import Outcome
+from ..django_backend.scope import Caller, close_connections, perform, perform_stream
+from ..django_backend.transactions import check_alias
+from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker
+from .base import Worker, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
-from .http import MAX_REPLY, Endpoint, HttpWorker, Transport, checked_url
+from .http import HttpWorker, Transport, checked_url
 from .local import ThreadWorker
+from .sender import Endpoint
 
 __all__ = ["DjangoHttpWorker", "DjangoProcessWorker", "DjangoThreadWorker", "DjangoWorker"]
 
@@ -39,8 +41,15 @@ class _Threads(ThreadWorker):
 
     on_thread_exit = staticmethod(close_connections)
 
-    def replayer(self) -> Callable[[Chain], Outcome]:
-        return partial(perform, caller=Caller.current(), own_thread=True)
+    def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
+        return partial(perform, caller=Caller.current(), own_thread=True, deadline=deadline_of(chain))
+
+    def streamer(self, chunk_size: int) -> Callable[[Chain], Generator[Value | Error, None, None]]:
+        caller = Caller.current()
+        return lambda chain: perform_stream(chain, chunk_size, caller, own_thread=True, deadline=deadline_of(chain))
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
 
 
 class DjangoThreadWorker(Shareable):
@@ -120,13 +129,10 @@ class _Http(HttpWorker):
         *,
         url: str | None = None,
         key: bytes | str | Iterable[bytes | str] | None = None,
-        max_connections: int = 8,
-        max_queue: int | None = 1000,
         timeout: float | None = None,
-        max_reply: int = MAX_REPLY,
         audience: str | None = None,
-        transport: Transport | None = None,
         host: str | None = None,
+        **limits: Any,
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
@@ -136,16 +142,22 @@ class _Http(HttpWorker):
         self._audience = audience
         self._host = host
         self._path: str | None = None
-        self._set_up(max_connections, max_queue, max_reply, transport)
+        self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
+        self._set_up(**limits)
 
-    async def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
+        in_force = conf.in_force()
+        made = self._made
+        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(in_force)
+
+    async def _make_endpoint(self, in_force: object) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
             if self._path is None:
                 self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
             server = urllib.parse.urljoin(server, self._path)
-        return Endpoint(
+        made = Endpoint(
             server,
             self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
             conf.audience() if self._audience is None else self._audience,
@@ -153,11 +165,17 @@ class _Http(HttpWorker):
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
         )
+        self._made = in_force, made
+        return made
 
-    def options(self) -> dict[str, Any]:
-        return caller_options()
+    def options(self) -> str:
+        return caller_options(max_reply=self._max_reply)
 
-    def hint(self, status: int) -> str:
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)
+
+    @staticmethod
+    def hint(status: int) -> str:
         return {
             301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
             "its trailing slash",
@@ -167,7 +185,7 @@ class _Http(HttpWorker):
             "server has no SLACKER_KEY or does not allow this address",
             404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
             500: "the server failed outside of the hook; see its log",
-        }.get(status) or super().hint(status)
+        }.get(status) or HttpWorker.hint(status)
 
     def __repr__(self) -> str:
         return f"DjangoHttpWorker({self._url or 'SLACKER_SERVER'!r}, max_connections={self._max_connections})"
@@ -203,7 +221,7 @@ class DjangoHttpWorker(Shareable, HttpWorker):
         timeout: seconds for the whole call; by default SLACKER_TIMEOUT.
         audience: by default SLACKER_AUDIENCE, or the settings module and the names of the databases in force; in a
             test run it is said to be one.
-        max_connections, max_queue, max_reply, transport, host: as for `HttpWorker`.
+        max_connections, max_queue, max_batch, max_reply, transport, host: as for `HttpWorker`.
 
     Raises:
         AppRegistryNotReady: at the first call, when ``django.setup()`` was not called.
@@ -217,6 +235,7 @@ class DjangoHttpWorker(Shareable, HttpWorker):
         key: bytes | str | Iterable[bytes | str] | None = None,
         max_connections: int | None = None,
         max_queue: int | None = None,
+        max_batch: int | None = None,
         timeout: float | None = None,
         max_reply: int | None = None,
         audience: str | None = None,
@@ -228,6 +247,7 @@ class DjangoHttpWorker(Shareable, HttpWorker):
             key=key,
             max_connections=max_connections,
             max_queue=max_queue,
+            max_batch=max_batch,
             timeout=timeout,
             max_reply=max_reply,
             audience=audience,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..chain import Chain
-from ..django_backend.scope import require_setup
+from ..django_backend import expressions as _expressions  # noqa: F401 (registers them)
+from ..django_backend.scope import read_time_zone, require_setup
 from .base import Worker
 
 __all__ = ["Shareable"]
@@ -69,6 +71,7 @@ class Shareable(Worker):
     def __init__(self, **given: Any) -> None:
         arguments = {name: value for name, value in given.items() if value is not None}
         self._own = self.make_engine(**arguments) if arguments else None
+        read_time_zone()
 
     @staticmethod
     @abc.abstractmethod
@@ -85,6 +88,12 @@ class Shareable(Worker):
 
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
         return self._engine().submit(chain)
+
+    def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        return self._engine().stream(chain, chunk_size)
+
+    def check_atomic(self, alias: str) -> None:
+        self._engine().check_atomic(alias)
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Close the worker; the shared engine for all, and the next call starts another."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..django_backend import conf
 from ..django_backend.remote import caller_options
+from ..django_backend.transactions import check_alias
 from .child import Setup
 from .processes import ProcessWorker
 
@@ -21,5 +19,8 @@ class Processes(ProcessWorker):
         there = ["slacker.django_backend.process", "set_up"]
         return [*there, conf.settings_module(), conf.database_names(), conf.in_test_run()]
 
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> str:
         return caller_options()
+
+    def check_atomic(self, alias: str) -> None:
+        check_alias(alias)

@@ -24,13 +24,13 @@ from .transfer import Frames, decode, encode
 __all__ = ["ExecutorWorker", "replay"]
 
 Reply: TypeAlias = tuple[list[tuple[int, int, bytes]], float]
-"""The frames, each as kind, chain number and payload, and the seconds that making them took."""
+"""The frames, each as kind, answer and payload, and the seconds that making them took."""
 
 
 def replay(envelope: bytes) -> Reply:
     """Replay what `envelope` holds: the function that an executor is given."""
     begun = time.perf_counter()
-    frames = [(int(frame.kind), frame.chain, frame.payload) for frame in wire.serve(envelope)]
+    frames = [(int(frame.kind), frame.answer, frame.payload) for frame in wire.serve(envelope)]
     return frames, time.perf_counter() - begun
 
 
@@ -96,7 +96,7 @@ class ExecutorWorker(Worker):
             envelope = encode(chain)
             submitted = self._submit(chain, envelope)
             frames, ran = await self._arrival(chain, submitted)
-            return await decode(frames), ran
+            return await decode(chain, frames), ran
         except SlackerError as error:
             return Error(error, 0), 0.0
 

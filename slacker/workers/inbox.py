@@ -20,7 +20,7 @@ from collections import deque
 from typing import Any, final
 
 from ..chain import Chain
-from ..outcome import Error, Outcome
+from ..outcome import Error, Outcome, Value
 from .base import logger
 
 __all__ = ["Inbox", "inbox_of"]
@@ -97,10 +97,12 @@ class Inbox:
                 future, chain, outcome = arrived.popleft()
                 if future.done():  # cancelled while the work ran
                     _log_abandoned(chain, outcome)
+                elif isinstance(outcome, Value):
+                    future.set_result(outcome.value)
                 elif isinstance(outcome, Error):
                     future.set_exception(outcome.arrive(chain))
                 else:
-                    future.set_result(outcome.value)
+                    future.set_result(outcome.unwrap(chain))
         finally:
             if arrived:  # a handler of the log raised: the others' outcomes shall not wait for the next bell
                 asyncio.get_running_loop().call_soon(self._settle)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from .. import wire
-from ..chain import Chain
-from ..errors import Refused
-from ..outcome import Error, Outcome, capture
-from .base import Worker, log_call
+from ..chain import Chain, capture
+from ..errors import DeadlineExceeded, Refused
+from ..outcome import Error, Outcome, Value
+from ..streaming import streamed
+from .base import Worker, check_count, log_call, running_loop
+from .channel import Asker, Giver
+from .inbox import inbox_of
 from .pool import Pool
 
-__all__ = ["DummyWorker", "ThreadWorker", "check_count", "hidden_loop"]
+__all__ = ["DummyWorker", "ThreadWorker", "hidden_loop"]
 
 
 class DummyWorker(Worker):
@@ -47,6 +52,21 @@ class DummyWorker(Worker):
         finally:
             del outcome  # a failure's traceback leads to this frame: it would hold itself
 
+    async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        self.check_open()
+        context = contextvars.copy_context()
+        outcomes = _stream_pickled(chain, chunk_size) if self._pickled else streamed(chain, chunk_size)
+        try:
+            while True:
+                with hidden_loop():
+                    outcome = context.run(next, outcomes, None)
+                if outcome is None:
+                    return
+                yield outcome.unwrap(chain)
+        finally:
+            with hidden_loop():
+                context.run(outcomes.close)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'pickled=True' if self._pickled else ''})"
 
@@ -56,10 +76,24 @@ def _capture_pickled(chain: Chain) -> Outcome:
         envelope = wire.encode_request([chain])
     except Refused as refused:
         return Error(refused, 0)
-    answers = wire.Answers(1)
+    answers = wire.Answers([chain])
     for frame in wire.serve(envelope):
-        answers.take(frame.kind, frame.chain, frame.payload)
+        answers.take(*frame)
     return answers.outcomes()[0]
+
+
+def _stream_pickled(chain: Chain, chunk_size: int) -> Generator[Value | Error, None, None]:
+    try:
+        envelope = wire.encode_request([chain], stream=chunk_size)
+    except Refused as refused:
+        yield Error(refused, 0)
+        return
+    arrivals = wire.Arrivals()
+    with contextlib.closing(wire.serve(envelope)) as frames:
+        for frame in frames:
+            outcome = arrivals.take(*frame)
+            if outcome is not None:
+                yield outcome
 
 
 class ThreadWorker(Worker):
@@ -95,10 +129,34 @@ class ThreadWorker(Worker):
         weakref.finalize(self, self._pool.close).atexit = False  # at exit the pool looks after itself
 
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
-        return self._pool.submit(chain, self.replayer())
+        return self._pool.submit(chain, self.replayer(chain))
 
     async def run(self, chain: Chain) -> Any:
         return await self.submit(chain)
+
+    async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
+        asker = Asker()
+        job = self._pool.submit(chain, self._giver(asker, chain, chunk_size), limited=False)
+        job.add_done_callback(_look_at)  # or it is said that nobody did, when the consumer left before
+        try:
+            while chunk := await _next_chunk(asker, job, chain):
+                yield chunk
+        finally:
+            asker.close()
+            job.cancel()  # if it did not begin, it never will
+
+    def _giver(self, asker: Asker, chain: Chain, chunk_size: int) -> Callable[[Chain], Outcome]:
+        giver = Giver(chain, asker.requests, inbox_of(running_loop()), chain.options.timeout)
+        streamer = self.streamer(chunk_size)
+
+        def give_all(chain: Chain) -> Outcome:
+            try:
+                giver.give_all(streamer(chain))
+            except TimeoutError as error:
+                return Error(error, 0)
+            return Value(None)
+
+        return give_all
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Take no more calls, and wait for those that were accepted.
@@ -111,9 +169,13 @@ class ThreadWorker(Worker):
         self._pool.close()
         await self._pool.join(timeout)
 
-    def replayer(self) -> Callable[[Chain], Outcome]:
-        """For subclasses: return what a thread shall do with a chain. Called on the caller's side, for each call."""
+    def replayer(self, chain: Chain) -> Callable[[Chain], Outcome]:
+        """For subclasses: return what a thread shall do with `chain`. Called on the caller's side, for each call."""
         return capture
+
+    def streamer(self, chunk_size: int) -> Callable[[Chain], Generator[Value | Error, None, None]]:
+        """For subclasses: as `replayer`, for streams."""
+        return partial(streamed, size=chunk_size)
 
     @staticmethod
     def on_thread_exit() -> None:
@@ -125,6 +187,25 @@ class ThreadWorker(Worker):
         return f"{type(self).__name__}(max_workers={pool.max_workers}{bound})"
 
 
+async def _next_chunk(asker: Asker, job: asyncio.Future[Any], chain: Chain) -> list[Any]:
+    """Return the next chunk, or raise why none will come: the work was refused, or is given up."""
+    limit = chain.options.timeout
+    chunk = asker.ask()
+    await asyncio.wait([chunk, job], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    if chunk.done():
+        return chunk.result()
+    chunk.cancel()
+    if job.done() and not isinstance(job.exception(), TimeoutError):
+        return job.result() or []
+    late = "asked for the next chunk" if job.done() else "made a chunk"
+    raise DeadlineExceeded(f"{chain.outline()}: nobody {late} for {limit:g} s; the stream is ended")
+
+
+def _look_at(job: asyncio.Future[Any]) -> None:
+    if not job.cancelled():
+        job.exception()
+
+
 @contextmanager
 def hidden_loop() -> Iterator[None]:
     """Let code inside believe that no event loop is running in this thread."""
@@ -134,11 +215,3 @@ def hidden_loop() -> Iterator[None]:
         yield
     finally:
         asyncio._set_running_loop(loop)
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise TypeError or ValueError unless `value`, the argument `name`, is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")

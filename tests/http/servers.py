@@ -61,7 +61,7 @@ def make_hook(
         perform, now: as for `Hook`.
     """
     keyring = Keyring(key)
-    return Hook(lambda: Config(keyring, AUDIENCE, **config), perform, now=now)
+    return Hook(lambda: Config(keyring, AUDIENCE, **config), wire.FarSide(perform) if perform else wire.PLAIN, now=now)
 
 
 application = wsgi.application(make_hook(max_request=64 << 20))
@@ -192,11 +192,16 @@ class HttpServer(socketserver.ThreadingTCPServer):
 
 
 class Connection:
-    """One connection from a client, in the hands of a fault."""
+    """One connection from a client, in the hands of a fault.
 
-    def __init__(self, client: socket.socket, upstream: int) -> None:
+    Attributes:
+        waits: set when the fault does nothing more but wait for the client.
+    """
+
+    def __init__(self, client: socket.socket, upstream: int, waits: threading.Event) -> None:
         self.client = client
         self.upstream = upstream
+        self.waits = waits
 
     def read_request(self) -> bytes:
         """Read one request, whole."""
@@ -228,6 +233,7 @@ class Connection:
 
     def wait(self) -> None:
         """Wait until the client closes, or for the end of the test."""
+        self.waits.set()
         with contextlib.suppress(OSError):
             while self.client.recv(65536):
                 pass
@@ -274,11 +280,13 @@ class Faulty:
 
     Attributes:
         accepted: how many connections came.
+        waits: set when a connection's fault waits for the client.
     """
 
     def __init__(self, upstream: int, host: str = "127.0.0.1") -> None:
         self.script: deque[Fault] = deque()
         self.accepted = 0
+        self.waits = threading.Event()
         self.host = host
         self._upstream = upstream
         self._sockets: list[socket.socket] = []
@@ -333,7 +341,7 @@ class Faulty:
             thread.start()
 
     def _run(self, fault: Fault, client: socket.socket) -> None:
-        connection = Connection(client, self._upstream)
+        connection = Connection(client, self._upstream, self.waits)
         with contextlib.closing(connection), contextlib.suppress(OSError, ValueError):  # client gone, or test over
             fault(connection)
 
@@ -370,6 +378,11 @@ def count_connections(port: int) -> int:
     """Return how many connections of this machine to its own `port` are held open by the client."""
     # 01 is established; 08 is close-wait, the server's end being closed.
     return sum(remote.endswith(f":{port:04X}") and state in ("01", "08") for _, remote, state, _ in _sockets())
+
+
+def is_connecting(port: int) -> bool:
+    """Tell whether somebody on this machine waits for a connection to its own `port` to stand."""
+    return any(remote.endswith(f":{port:04X}") and state == "02" for _, remote, state, _ in _sockets())  # SYN sent
 
 
 def listens(pid: int, port: int) -> bool:
@@ -437,6 +450,17 @@ def length(value: Any) -> int:
 
 def numbers(count: int) -> list[int]:
     return list(range(count))
+
+
+def blobs(count: int, size: int) -> list[bytes]:
+    """Return that many bytes objects, of which no two are one."""
+    return [b"%0*d" % (size, number) for number in range(count)]
+
+
+def memory(field: str) -> int:
+    """Return a figure of this process in bytes: VmRSS is what it has, VmHWM the most that it ever had."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
 
 
 def count(path: str, token: str) -> int:

@@ -15,7 +15,7 @@ import pytest
 from slacker.workers.http import NotSent, PyqwestTransport
 
 from .conftest import Watch, eventually
-from .servers import Connection, Fault, HttpServer, count_connections
+from .servers import LIVENESS, Connection, Fault, HttpServer, count_connections
 from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -36,8 +36,8 @@ def received(watch: Watch) -> Iterator[list[bytes]]:
     watch.faulty.script.clear()
 
 
-async def post(url: str, transport: PyqwestTransport | None = None, **headers: str) -> Any:
-    transport = transport or PyqwestTransport(4, connect_timeout=0.3)
+async def post(url: str, connect_timeout: float = LIVENESS, **headers: str) -> Any:
+    transport = PyqwestTransport(4, connect_timeout)
     try:
         return await transport.post(url, headers, b"body")
     finally:
@@ -64,7 +64,7 @@ async def test_a_connect_timeout_is_not_sent() -> None:
         socket.create_connection(listener.getsockname()),
         pytest.raises(NotSent) as caught,
     ):
-        await post(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        await post(f"http://127.0.0.1:{listener.getsockname()[1]}/", 0.3)
     assert isinstance(caught.value.__cause__, pyqwest.ConnectTimeout)
 
 
@@ -79,7 +79,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent(watch: Watch, fault: Fault
 
     watch.faulty.script.append(hears)
     with pytest.raises(NotSent) as caught:
-        await post(f"https://127.0.0.1:{watch.faulty.port}/")
+        await post(f"https://127.0.0.1:{watch.faulty.port}/", 0.3 if fault is is_silent else LIVENESS)
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 

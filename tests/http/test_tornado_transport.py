@@ -14,14 +14,14 @@ from examples.tornado_transport import TornadoTransport
 from slacker import DeadlineExceeded, Slacker, TransportError
 
 from . import servers
-from .conftest import Watch, Watched, eventually
-from .servers import Connection, Fault
-from .test_faults import SHORT, answers_html, closes, is_silent, resets, works_and_resets
+from .conftest import Watch, Watched, eventually, pass_time
+from .servers import LIVENESS, Connection, Fault
+from .test_faults import answers_html, closes, is_silent, resets, works_and_resets
 
 
 def worker(watch: Watch, url: str | None = None, **options: Any) -> Watched:
     # It belongs to the test's loop, so that the fixture's own calls, on another, take another worker.
-    return watch.worker(url, transport=TornadoTransport(request_timeout=1), recovers=False, **options)
+    return watch.worker(url, transport=TornadoTransport(request_timeout=LIVENESS), recovers=False, **options)
 
 
 async def test_main(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,12 @@ async def test_an_answer_that_does_not_come(watch: Watch) -> None:
         ended.set()
 
     watch.faulty.script.append(fault)
-    await watch.fails(watch.call(worker(watch, timeout=SHORT)), DeadlineExceeded, None)
+    call = watch.call(worker(watch, timeout=LIVENESS / 2)).fetch()
+    await eventually(watch.faulty.waits.is_set)
+    pass_time(LIVENESS / 2)
+    await watch.fails(call, DeadlineExceeded, None)
+    assert not ended.is_set()
+    pass_time(LIVENESS / 2)
     await eventually(ended.is_set)
 
 

@@ -12,7 +12,7 @@ Nothing here sleeps, and both clocks stand until they are set.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ from slacker import wire
 from slacker.chain import Call, Chain
 from slacker.errors import Refused
 from slacker.hook import CONTENT_TYPE, Config, Hook, NonceStore, Reply, Request
-from slacker.outcome import Outcome
+from slacker.outcome import Error, Outcome
 from slacker.signing import Keyring, ReplyOpener, Signature
+from slacker.wire import pickling
 
 if TYPE_CHECKING:
     import pytest
@@ -43,13 +44,13 @@ ADD = Chain(operator.add, (Call((2, 3), {}),))
 def spy_on_loads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list that gets, from now on, whatever is unpickled."""
     seen: list[bytes] = []
-    loads = wire._loads
+    loads = pickling.loads
 
     def spying_loads(pickled: bytes | memoryview) -> Any:
         seen.append(bytes(pickled))
         return loads(pickled)
 
-    monkeypatch.setattr(wire, "_loads", spying_loads)
+    monkeypatch.setattr(pickling, "loads", spying_loads)
     return seen
 
 
@@ -129,7 +130,7 @@ class Pair:
         self.clock = clock or Clock()
         server_keyring = self.keyring if server_key is None else Keyring(server_key)
         self.config = Config(server_keyring, audience if server_audience is None else server_audience, **config)
-        self.hook = Hook(lambda: self.config, perform, nonces, self.clock)
+        self.hook = Hook(lambda: self.config, wire.FarSide(perform) if perform else wire.PLAIN, nonces, self.clock)
 
     # --- the client's side -------------------------------------------------------------------------------------
 
@@ -144,23 +145,25 @@ class Pair:
         """Return the frames of `reply`, verified."""
         data = reply if isinstance(reply, bytes) else b"".join(reply.body)
         opener = ReplyOpener(self.keyring.signing, sealed.signature, len(data))
-        return [wire.Frame(*frame) for frame in opener.feed(data)]
+        return [wire.Frame(kind, answer, bytes(payload)) for kind, answer, payload in opener.feed(data)]
 
-    def open(self, sealed: Sealed, reply: Reply | bytes, count: int = 1) -> list[Outcome]:
+    def open(self, sealed: Sealed, reply: Reply | bytes, chains: Sequence[Chain] = (ADD,)) -> list[Outcome]:
         """Return what came of the request's chains."""
-        answers = wire.Answers(count)
+        answers = wire.Answers(chains)
         for frame in self.frames(sealed, reply):
-            answers.take(frame.kind, frame.chain, frame.payload)
+            answers.take(*frame)
         return answers.outcomes()
 
     def refusal(self, sealed: Sealed, reply: Reply) -> Refused:
-        """Return the signed refusal that `reply` has to be."""
+        """Return the signed refusal that `reply` has to be, of the whole request or of its one call."""
         assert reply.status == 200
         try:
-            outcomes = self.open(sealed, reply)
+            (outcome,) = self.open(sealed, reply)
         except Refused as refused:
             return refused
-        raise AssertionError(f"no refusal: {outcomes}")
+        assert isinstance(outcome, Error)
+        assert isinstance(outcome.exception, Refused)
+        return outcome.exception
 
     # --- the hook's side ---------------------------------------------------------------------------------------
 
@@ -190,4 +193,4 @@ class Pair:
 
     def outcome(self, chain: Chain = ADD, **options: Any) -> Outcome:
         sealed = self.seal(chain, **options)
-        return self.open(sealed, self.answer(sealed))[0]
+        return self.open(sealed, self.answer(sealed), [chain])[0]

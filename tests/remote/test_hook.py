@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import logging
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from slacker import wire
 from slacker.chain import Call, Chain
 from slacker.errors import ProtocolError
 from slacker.hook import LOOPBACK, MAX_REQUEST, WINDOW, Config, Hook, MemoryNonces, Reply, Request, StoreFull
@@ -44,6 +44,11 @@ def published(vector: dict[str, Any]) -> tuple[Pair, Sealed]:
     assert signature is not None
     pair = Pair(bytes.fromhex(vector["secret"]), audience=vector["audience"], clock=Clock(vector["time"]))
     return pair, Sealed(signature, bytes.fromhex(vector["body"]))
+
+
+def chains_of(sealed: Sealed) -> list[Chain]:
+    head = wire.read_head(sealed.body)
+    return [head.chain(number) for number in range(len(head.calls))]
 
 
 class Spy:
@@ -89,7 +94,7 @@ def test_published(vector: dict[str, Any]) -> None:
 def test_published_results(vector: dict[str, Any]) -> None:
     """A published reply holds, for ever, the published results."""
     pair, sealed = published(vector)
-    outcomes = pair.open(sealed, bytes.fromhex(vector["reply"]), len(vector["values"]))
+    outcomes = pair.open(sealed, bytes.fromhex(vector["reply"]), chains_of(sealed))
     assert outcomes == [Value(value) for value in vector["values"]]
 
 
@@ -617,9 +622,9 @@ def wrong_from(first: str) -> tuple[Pair, Request, Body, Sealed]:
     sealed = pair.seal(body=garbage, time=NOW - 2 * WINDOW if "clock" in faults else NOW)
     signature = sealed.signature
     if "length" in faults:
-        signature = dataclasses.replace(signature, length=2000)
+        signature = signature._replace(length=2000)
     if "signature" in faults:
-        signature = dataclasses.replace(signature, mac=bytes(32))
+        signature = signature._replace(mac=bytes(32))
     body = Body(b"" if "body" in faults else garbage)
     changes: dict[str, Any] = {"header": str(signature), "content_length": str(signature.length), "read": body.read}
     if "method" in faults:
@@ -670,7 +675,7 @@ UNSIGNED = {
     "no length": {"content_length": ""},
     "unknown key": {"header": str(Signature.make(Keyring("x" * 32).signing, AUDIENCE, NOW, b""))},
     "wrong signature": {
-        "header": str(dataclasses.replace(Signature.make(Keyring(SECRET).signing, AUDIENCE, NOW, b""), mac=bytes(32))),
+        "header": str(Signature.make(Keyring(SECRET).signing, AUDIENCE, NOW, b"")._replace(mac=bytes(32))),
         "content_length": "0",
     },
     "another audience": {
@@ -721,14 +726,14 @@ def test_cut_anywhere(count: int) -> None:
     data = b"".join(pair.answer(sealed).body)
     for cut in range(len(data)):
         with pytest.raises(ProtocolError, match=r"cut|claims"):
-            pair.open(sealed, data[:cut], count)
+            pair.open(sealed, data[:cut], [ADD] * count)
 
 
 @pytest.mark.parametrize("order", [order for size in range(3) for order in itertools.permutations(range(3), size)])
 def test_frames_left_out(order: tuple[int, ...]) -> None:
     """A reply of which any frames are missing is an error, in whatever order the others come."""
     pair = Pair()
-    sealed = pair.seal(Chain(list, (Call((range(1500),), {}),)))
+    sealed = pair.seal(Chain(list, (Call((range(750),), {}),)))
     frames = list(pair.answer(sealed).body)
     with pytest.raises(ProtocolError, match=r"cut|seal"):
         pair.open(sealed, b"".join(frames[number] for number in order))
@@ -740,7 +745,7 @@ def test_frames_left_out(order: tuple[int, ...]) -> None:
 def test_frames_in_another_order(order: tuple[int, ...]) -> None:
     """A reply whose frames come in another order, or twice, is an error."""
     pair = Pair()
-    sealed = pair.seal(Chain(list, (Call((range(1500),), {}),)))
+    sealed = pair.seal(Chain(list, (Call((range(750),), {}),)))
     frames = list(pair.answer(sealed).body)
     with pytest.raises(ProtocolError, match="seal"):
         pair.open(sealed, b"".join(frames[number] for number in order))

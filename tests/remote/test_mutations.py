@@ -16,7 +16,7 @@ MUST_COME = {
     "header": {"denied"},
     "body": {"bad-request"},
     "frames": {"refused"},
-    "envelope": {"bad-request", "version", "too-big", "served"},
+    "envelope": {"bad-request", "version", "too-big", "late", "served"},
     "reply": {"ProtocolError", "Refused", "outcomes"},
     "stranger": {"denied"},
 }

@@ -102,7 +102,15 @@ def test_expand_has_an_end() -> None:
 @given(key=st.binary(max_size=64), parts=st.lists(st.binary(max_size=200)))
 def test_mac(key: bytes, parts: list[bytes]) -> None:
     """A MAC is HMAC-SHA256 of the parts, one after another."""
-    assert hmac.new(key, b"".join(parts), hashlib.sha256).digest() == signing._Mac(key)(*parts)
+    assert hmac.new(key, b"".join(parts), hashlib.sha256).digest() == signing._Mac.of(key)(*parts)
+
+
+@settings(deadline=None)
+@given(key=st.binary(max_size=64), beginning=st.binary(max_size=200), part=st.binary(max_size=200))
+def test_mac_after(key: bytes, beginning: bytes, part: bytes) -> None:
+    """A MAC that has begun goes on as often as one likes, and is that of the whole message."""
+    begun = signing._Mac.of(key).after(beginning)
+    assert [begun(part), begun(part)] == [hmac.new(key, beginning + part, hashlib.sha256).digest()] * 2
 
 
 @pytest.mark.parametrize("vector", VECTORS["keys"], ids=name_of)
@@ -110,7 +118,8 @@ def test_mac(key: bytes, parts: list[bytes]) -> None:
 def test_published_keys(vector: dict[str, str], purpose: str) -> None:
     """The keys of a secret are the published ones, for ever."""
     key = getattr(Key.of(bytes.fromhex(vector["secret"])), purpose)
-    assert straightforward(bytes.fromhex(vector[f"{purpose}_key"])) == key()
+    beginning = f"tornado-slacker/1/{purpose}".encode()
+    assert straightforward(bytes.fromhex(vector[f"{purpose}_key"]), beginning) == key()
 
 
 @pytest.mark.parametrize("vector", VECTORS["keys"], ids=name_of)

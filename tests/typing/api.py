@@ -13,7 +13,7 @@ from typing import Any, assert_type
 from tornado import gen, web
 
 import slacker
-from slacker import Slacker, SlackerError, Worker, adisp, attr, chain_of, options, run
+from slacker import Slacker, SlackerError, Worker, adisp, attr, batch, chain_of, options, run
 from slacker.chain import Chain
 from slacker.workers import (
     DjangoProcessWorker,
@@ -42,6 +42,12 @@ assert_type(AsyncUser.objects.filter(is_staff=True)[:5][0].name, Slacker)
 assert_type(attr(AsyncUser, "_default_manager").all(), Slacker)
 assert_type(options(AsyncUser, DummyWorker()), Slacker)
 assert_type(options(AsyncUser), Slacker)
+assert_type(options(AsyncUser, timeout=1, atomic=True), Slacker)
+assert_type(options(AsyncUser, DummyWorker(), timeout=0.5, atomic="archive"), Slacker)
+assert_type(batch(find(), AsyncUser.all()), Slacker)
+assert_type(batch(), Slacker)
+assert_type(batch(*[find(pk=n) for n in range(3)], return_exceptions=True)[0], Slacker)
+assert_type(find(friend=AsyncUser.get(name="Anna"), groups=[find()]), Slacker)
 assert_type(chain_of(AsyncUser), Chain)
 assert_type(chain_of(AsyncUser).replay(User("Anna")), Any)
 assert_type(repr(AsyncUser), str)
@@ -52,13 +58,14 @@ queries: dict[Slacker, str] = {AsyncUser.all(): "all"}
 
 async def awaits() -> None:
     users: list[User] = await find(is_staff=True)[:5]
+    first, second = await batch(find(), find())
     assert_type(await AsyncUser, Any)
     assert_type(await asyncio.gather(find(), find()), tuple[Any, Any])
     assert_type(await asyncio.wait_for(find(), timeout=1), Any)
     assert_type(find().fetch(), asyncio.Future[Any])
     async with asyncio.TaskGroup() as group:
         assert_type(group.create_task(run(find())), asyncio.Task[Any])
-    print(users)
+    print(users, first, second)
 
 
 def runs() -> object:
@@ -129,6 +136,13 @@ Slacker(User, ThreadWorker)  # type: ignore[arg-type]
 Slacker(User, "ThreadWorker")  # type: ignore[arg-type]
 options(AsyncUser, worker=ThreadWorker)  # type: ignore[arg-type]
 options(User)  # type: ignore[arg-type]
+options(AsyncUser, 1)  # type: ignore[arg-type]
+options(AsyncUser, timeout="1")  # type: ignore[arg-type]
+options(AsyncUser, atomic=1)  # type: ignore[arg-type]
+options(AsyncUser, DummyWorker(), 1)  # type: ignore[call-arg]
+batch(User)  # type: ignore[arg-type]
+batch([find()])  # type: ignore[arg-type]
+batch(find(), True)  # type: ignore[arg-type]
 attr(AsyncUser, 1)  # type: ignore[arg-type]
 attr(User, "objects")  # type: ignore[arg-type]
 chain_of(User)  # type: ignore[arg-type]

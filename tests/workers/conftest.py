@@ -29,10 +29,8 @@ from .work import LIVENESS
 def _set_django_up() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     import django
-    from django.utils import timezone
 
     django.setup()
-    timezone.get_default_timezone()  # Django reads a file for it, once; here it must not be on a loop
 
 
 def _django_thread_worker() -> Worker:

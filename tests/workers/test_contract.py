@@ -250,6 +250,100 @@ async def test_leaves_the_exception_alone_that_the_caller_handles(worker: Worker
     assert handled == [outer, outer]
 
 
+# --- recipes in recipes ------------------------------------------------------------------------------------------
+
+
+def _shared(record: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return `record`, given one recipe that gives a Shelf of its own each time that it runs."""
+    return lambda worker: record(Slacker(Shelf, worker)("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("record", "result"),
+    [
+        (lambda worker: Slacker(work.echo, worker)(Slacker(int)("7")), 7),
+        (lambda worker: Slacker(work.echo)([Slacker(int, worker)("7"), {"a": (Slacker(str)(8),)}]), [7, {"a": ("8",)}]),
+        (lambda worker: Slacker(Shelf, worker)("a", "b")[Slacker(int)("1")], "b"),
+        (lambda worker: Slacker(Shelf, worker)("a", "b")[Slacker(int)("1") :], ("b",)),
+        (_shared(lambda q: slacker.batch(q.find("a"), q[1], Slacker(work.echo)(q[1]))), ["a", "b", "b"]),
+        (_shared(lambda q: Slacker(work.are_one)(q, [q], Slacker(work.echo)(q))), True),
+        (_shared(lambda q: slacker.batch(q[0], q[1])[Slacker(int)("1")]), "b"),
+        (_shared(lambda q: slacker.batch(slacker.batch(q[0]), slacker.batch(q[1], q[0]))), [["a"], ["b", "a"]]),
+        (lambda worker: slacker.batch(*[Slacker(work.echo, worker)(n) for n in range(300)]), list(range(300))),
+        (lambda worker: slacker.batch(Slacker(list, worker)(range(900))), [list(range(900))]),
+    ],
+    ids=["argument", "deep", "index", "bounds", "batch", "once", "step on a batch", "batches", "many", "long"],
+)
+async def test_runs_recipes_in_recipes(worker: Worker, record: Callable[[Worker], Any], result: Any) -> None:
+    """Recipes as arguments and batches mean the same on every worker, in one call."""
+    assert await record(worker) == result
+
+
+NESTED_FAILURES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "nested": (
+        lambda shelf: Slacker(work.echo)([shelf.find("c")]),
+        "slacker: at step 3, .find, of Shelf(...).find(...), in echo(...)",
+    ),
+    "outer": (lambda shelf: Slacker(work.echo)(shelf).lost, "slacker: at step 2, .lost, of echo(...).lost"),
+    "batch": (
+        lambda shelf: slacker.batch(shelf[0], shelf.find("c"), shelf[1], shelf[0]),
+        "slacker: at step 3, .find, of Shelf(...).find(...), in batch(Shelf(...)[...], Shelf(...).find(...), "
+        "Shelf(...)[...], Shelf(...)[...]); it is item 2 of 4: 1 ran before it, 2 did not run",
+    ),
+    "nested in a batch": (
+        lambda shelf: slacker.batch(shelf[0], Slacker(work.echo)(shelf.find("c"))),
+        "slacker: at step 3, .find, of Shelf(...).find(...), in batch(Shelf(...)[...], echo(...)); "
+        "it is item 2 of 2: 1 ran before it, 0 did not run",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", NESTED_FAILURES)
+async def test_names_the_chain_that_failed(worker: Worker, where: str) -> None:
+    """A note names the step and the chain that failed, what that was in, and what of a batch ran."""
+    record, note = NESTED_FAILURES[where]
+    with pytest.raises((AttributeError, ValueError)) as caught:
+        await record(Slacker(Shelf, worker)("a", "b"))
+    assert caught.value.__notes__ == [note]
+
+
+async def test_returns_exceptions_of_a_batch(worker: Worker) -> None:
+    """A batch that returns exceptions has them in their places, with notes, and runs all; the next calls pass."""
+    shelf = Slacker(Shelf, worker)("a", "b")
+    first, error, last = await slacker.batch(shelf[0], shelf.find("c"), shelf[1], return_exceptions=True)
+    assert (first, type(error), len(error.__notes__), last) == ("a", ValueError, 1, "b")
+    assert error.__notes__[0].startswith("slacker: at step 3, .find, of Shelf(...).find(...), in batch(")
+    await assert_works(worker)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, StopIteration, asyncio.CancelledError, work.Odd])
+async def test_returns_what_must_not_be_raised_on_a_loop(worker: Worker, kind: type[BaseException]) -> None:
+    """What means something to a loop or a thread is a RemoteError among the results, and harms nobody."""
+    failing = Slacker(work.fail, worker)(kind, "told")
+    nested = Slacker(work.echo)(failing)
+    results = await slacker.batch(failing, nested, Slacker(work.echo)(1), return_exceptions=True)
+    assert [type(result) for result in results[:2]] == [RemoteError, RemoteError]
+    assert (results[0].type_name.endswith(kind.__name__), results[0].message, results[2]) == (True, "told", 1)
+    await assert_works(worker)
+
+
+async def test_runs_no_item_after_a_failure(local_worker: Worker) -> None:
+    """The items after the first that failed are not run, and one that failed is not run again."""
+    ran: list[int] = []
+    note = Slacker(ran, local_worker).append
+    failing = Slacker(work.fail)(LookupError, "no")
+    with pytest.raises(LookupError):
+        await slacker.batch(note(1), failing, note(2))
+    await slacker.batch(note(3), failing, failing, note(4), return_exceptions=True)
+    assert ran == [1, 3, 4]
+
+
+async def test_needs_a_database_for_a_transaction(worker: Worker) -> None:
+    """A worker without databases refuses to be atomic, at once; none knows this alias."""
+    with pytest.raises(ValueError, match="nowhere"):
+        slacker.options(Slacker(work.echo, worker)(1), atomic="nowhere")
+
+
 # --- context -----------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from slacker import QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed
-from slacker.outcome import capture
+from slacker.chain import capture
 from slacker.workers import ThreadWorker, local, pool
 
 from . import work

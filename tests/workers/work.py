@@ -29,6 +29,11 @@ def echo(value: Any) -> Any:
     return value
 
 
+def are_one(first: Any, second: list[Any], third: Any) -> bool:
+    """Tell whether what is given in three places is one object."""
+    return first is second[0] is third
+
+
 def fail(kind: type[BaseException], *args: Any, **kwargs: Any) -> NoReturn:
     raise kind(*args, **kwargs)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
+import datetime as dt
+import decimal
 import importlib
 import os
 import signal
@@ -41,6 +44,12 @@ def create_and_fail(name: str) -> None:
     raise ValueError("after it was created")
 
 
+def count_authors() -> int:
+    from .models import Author
+
+    return Author.objects.count()
+
+
 def session() -> int:
     """Return the id of PostgreSQL's process for this thread's connection."""
     with connection.cursor() as cursor:
@@ -54,6 +63,23 @@ def atomic_blocks() -> int:
 
 def surroundings() -> tuple[str | None, str]:
     return translation.get_language(), str(timezone.get_current_timezone())
+
+
+VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="unset")
+
+
+def leave_traces() -> None:
+    """Change what belongs to the context, and fill what servers write their logs to."""
+    VAR.set("left behind")
+    decimal.getcontext().prec = 3
+    translation.activate("fr")
+    timezone.activate(dt.UTC)
+    print("to stdout " * 10_000)
+    print("to stderr " * 10_000, file=sys.stderr)
+
+
+def traces() -> tuple[object, ...]:
+    return VAR.get(), decimal.getcontext().prec, *surroundings()
 
 
 def process() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from slacker.django_backend import conf
+from slacker.django_backend import conf, lifeline
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[^\]]+\]|[^:]+):)?(?P<port>[0-9]{1,5})")
 _MAKE_A_KEY = f"Make one with: {conf.HOW_TO_MAKE_A_KEY}"
@@ -71,7 +71,7 @@ class Command(BaseCommand):
             log_level=LogLevels.info if verbose else LogLevels.warning,
             log_access=verbose,
             respawn_failed_workers=True,  # if one dies twice within 5 s all end, for a supervisor to start again
-            workers_kill_timeout=30,
+            workers_kill_timeout=lifeline.GRACE,
             reload=reload,
             reload_paths=[Path.cwd()],
             reload_filter=PythonFilter,  # and not a SQLite file, which changes with the work
@@ -80,7 +80,7 @@ class Command(BaseCommand):
         shown = f"[{address}]" if ":" in address else address
         self.stdout.write(f"Serving slacker's hook on http://{shown}:{port}/ ({processes} x {threads} threads)")
         self.stdout.flush()
-        server.serve()
+        server.serve(target_loader=lifeline.load)
 
 
 def _parse(addrport: str) -> tuple[str, int]:

@@ -1,0 +1,313 @@
+"""The calls of one event loop to one server: as many requests on their way as there are connections, the rest in line.
+
+    run:  a connection is free ------------> the caller itself sends its call, and is cancelled with it
+          none is free ----> [ waiting ] --> whoever ends a request has those at the head of the line carried, by a task
+                                             that outlives any of their callers, several in one request if many wait
+
+Calls share a request because a request costs both sides more than a small call does. They are never so many that the
+line would be shorter than the connections (`_Line._take`), and none waits for others to come.
+
+One timer, armed for the first deadline, serves all calls; `asyncio.timeout` would arm and disarm one for each, a tenth
+of what a call costs the loop. Nothing here refers to the loop, which is kept weakly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, cast, final
+
+from ..chain import Chain
+from ..errors import SlackerError
+from ..outcome import Error, Outcome
+from ..wire import EncodedCall
+
+__all__ = ["LATE", "Line", "PendingCall", "Reply", "Stopped"]
+
+LATE, CLOSED = "late", "closed"
+"""Why a call was stopped."""
+
+SHARED_BYTES = 64 << 10
+"""Most bytes of a request that calls share: what sharing saves is only worth it for small ones."""
+
+Reply: TypeAlias = list[Outcome] | Callable[[], Awaitable[list[Outcome]]]
+"""What happened to each call; or decodes what has arrived, which may take a while, and returns that."""
+
+Send: TypeAlias = Callable[[Sequence["PendingCall"]], Awaitable[Reply]]
+"""Sends calls in one request, and returns when the answer has arrived."""
+
+
+Held: TypeAlias = set[Callable[[], None]]
+"""What gives up the streams that have a connection."""
+
+
+class Stopped(Exception):
+    """A call was stopped; why, and whether it had been sent, stands in its `PendingCall`."""
+
+
+@final
+class PendingCall:
+    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are of
+    `time.monotonic`.
+
+    Args:
+        chain: what is called.
+        encoded: the same, to be sent.
+        group: what calls must have in common to share a request.
+        deadline: when it must have been answered.
+    """
+
+    __slots__ = (
+        "begun",
+        "cancels",
+        "chain",
+        "deadline",
+        "encoded",
+        "future",
+        "group",
+        "holds",
+        "send",
+        "sent",
+        "stopped",
+        "task",
+    )
+
+    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, deadline: float) -> None:
+        self.chain = chain
+        self.encoded = encoded
+        self.group = group
+        self.begun = time.monotonic()
+        self.deadline = deadline
+        self.sent: float | None = None
+        self.stopped = ""
+        self.holds = False  # whether it is to keep its connection
+        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.cancels = self.task.cancelling()
+        self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
+        self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
+
+    def stop(self, why: str) -> None:
+        """Let whoever awaits it have `Stopped`."""
+        if self.stopped:
+            return
+        self.stopped = why
+        if self.future is None:
+            self.task.cancel()
+        elif not self.future.done():
+            self.future.set_exception(Stopped())
+
+
+@final
+class Line:
+    """See the head of this module.
+
+    Args:
+        connections: most requests on their way at once.
+        max_batch: most calls that share one.
+    """
+
+    __slots__ = (
+        "_active",
+        "_armed_for",
+        "_carriers",
+        "_connections",
+        "_max_batch",
+        "calls",
+        "free",
+        "held",
+        "waiting",
+    )
+
+    def __init__(self, connections: int, max_batch: int) -> None:
+        self._connections = connections
+        self._max_batch = max_batch
+        self.free = connections
+        self._active = 0  # calls and streams, from their beginning to their end
+        self.held: Held = set()
+        self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
+        self.calls: set[PendingCall] = set()
+        self._carriers: set[asyncio.Task[None]] = set()
+        self._armed_for = math.inf
+
+    async def run(self, call: PendingCall, send: Send) -> Outcome:
+        """Have `send` send the call as soon as a connection is free, and return what happened to it.
+
+        Its deadline holds until the answer has arrived; then it is decoded, however long that takes.
+
+        Raises:
+            Stopped: the deadline passed, or `stop` was called.
+            Exception: what sending raised.
+        """
+        self._note(call)
+        self._active += 1
+        try:
+            if not self.free:
+                return await self._wait(call, send)
+            self.free -= 1
+            call.sent = time.monotonic()
+            try:
+                reply = await send([call])
+            finally:
+                self._pass_on()
+            self.calls.discard(call)
+            outcomes = reply if isinstance(reply, list) else await reply()
+            return outcomes[0]
+        except asyncio.CancelledError:
+            # As asyncio.timeout does: take our own cancelling back, and see whether there was another.
+            if call.stopped and call.future is None and call.task.uncancel() <= call.cancels:
+                raise Stopped from None
+            raise
+        finally:
+            self.calls.discard(call)
+            self._active -= 1
+
+    async def hold(self, call: PendingCall) -> None:
+        """Wait for a connection for `call` to keep, until `release`.
+
+        Raises:
+            Stopped: as for `run`; the connection is not held then.
+        """
+        self._active += 1
+        try:
+            if self.free:
+                self.free -= 1
+            else:
+                call.future = asyncio.get_running_loop().create_future()
+                call.holds = True
+                self._note(call)
+                try:
+                    await call.future
+                except asyncio.CancelledError:
+                    if not call.future.cancelled():  # it was given the connection just before
+                        self._pass_on()
+                    raise
+                finally:
+                    self.calls.discard(call)
+                    self.waiting.pop(call, None)
+        except BaseException:
+            self._active -= 1
+            raise
+
+    def release(self) -> None:
+        """Give a connection back that was held."""
+        self._active -= 1
+        self._pass_on()
+
+    def stop(self) -> None:
+        """Stop all calls and streams, as the worker is closed."""
+        for call in list(self.calls):
+            call.stop(CLOSED)
+        for give_up in list(self.held):
+            give_up()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are calls or streams."""
+        return self._active > 0
+
+    def _note(self, call: PendingCall) -> None:
+        self.calls.add(call)
+        if call.deadline < self._armed_for:
+            self._arm(call.deadline)
+
+    # --- those that wait --------------------------------------------------------------------------------------
+
+    async def _wait(self, call: PendingCall, send: Send) -> Outcome:
+        call.future = asyncio.get_running_loop().create_future()
+        call.send = send
+        self.waiting[call] = None
+        try:
+            return await call.future
+        finally:
+            self.waiting.pop(call, None)
+
+    def _pass_on(self) -> None:
+        calls = self._take()
+        if not calls:
+            self.free += 1
+            return
+        sent = time.monotonic()
+        for call in calls:
+            call.sent = sent
+        if calls[0].holds:
+            cast("asyncio.Future[Any]", calls[0].future).set_result(None)
+            return
+        task = asyncio.get_running_loop().create_task(self._carry(calls))
+        self._carriers.add(task)
+        task.add_done_callback(self._carriers.discard)
+
+    def _take(self) -> list[PendingCall]:
+        """Take from the line what shall be sent together: no more than leaves as much for each other connection."""
+        most = min(self._max_batch, -(-len(self.waiting) // self._connections))
+        taken: list[PendingCall] = []
+        size = 0
+        for call in self.waiting:
+            if call.future is None or call.future.done():  # stopped or cancelled, and not yet out of the line
+                continue
+            size += len(call.encoded.pickled)
+            if taken and (len(taken) == most or call.holds or call.group != taken[0].group or size > SHARED_BYTES):
+                break
+            taken.append(call)
+            if call.holds:
+                break
+        for call in taken:
+            del self.waiting[call]
+        return taken
+
+    async def _carry(self, calls: Sequence[PendingCall]) -> None:
+        carrier = cast("asyncio.Task[None]", asyncio.current_task())
+        futures = [cast("asyncio.Future[Outcome]", call.future) for call in calls]
+
+        def give_up(_: object) -> None:
+            if all(future.done() for future in futures):  # nobody is left who would take the answer
+                carrier.cancel()
+
+        for future in futures:
+            future.add_done_callback(give_up)
+        try:
+            try:
+                assert calls[0].send is not None
+                reply = await calls[0].send(calls)
+            finally:
+                self._pass_on()
+            self.calls.difference_update(calls)
+            outcomes = reply if isinstance(reply, list) else await reply()
+        except Exception as error:
+            outcomes = [Error(_another(error), 0) for _ in calls]
+        for future in futures:
+            future.remove_done_callback(give_up)
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+    # --- deadlines --------------------------------------------------------------------------------------------
+
+    def _arm(self, deadline: float) -> None:
+        self._armed_for = deadline
+        # Not call_at: the loop's clock need not be this one.
+        asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._on_deadline, deadline)
+
+    def _on_deadline(self, deadline: float) -> None:
+        if deadline != self._armed_for:  # a call with an earlier one came later, and armed the timer that counts
+            return
+        self._armed_for = math.inf
+        now = max(deadline, time.monotonic())
+        for call in list(self.calls):
+            if call.deadline <= now:
+                call.stop(LATE)
+        following = min([call.deadline for call in self.calls if not call.stopped], default=math.inf)
+        if following < math.inf:
+            self._arm(following)
+
+
+def _another(error: Exception) -> Exception:
+    """Return an exception like it, for one of several who get it: each is given notes and a traceback of its own."""
+    if not isinstance(error, SlackerError):
+        return error
+    same = copy.copy(error)
+    same.__cause__ = error.__cause__
+    return same

@@ -1,0 +1,272 @@
+"""One request of an `HttpWorker`: sign, send, verify, and send again what certainly did not run.
+
+What may be sent again is decided by one question: did a byte leave? `NotSent` says no, and the request is tried once
+more. Whatever else goes wrong after that has ``executed`` None, and is never sent again: the work may have run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+from .. import wire
+from ..chain import Chain
+from ..errors import DeadlineExceeded, ProtocolError, Refused, TransportError
+from ..outcome import Error, Outcome, Value
+from ..signing import Keyring, ReplyOpener, Signature
+from .line import Held, PendingCall, Reply
+from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
+
+__all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
+
+CONTENT_TYPE = "application/x-tornado-slacker"
+HASH_IN_THREAD = 256 << 10
+MAX_REQUEST = 16 << 20
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go and how they are signed."""
+
+    url: str
+    keyring: Keyring
+    audience: str = ""
+    host: str | None = None
+    timeout: float = 20.0
+    max_request: int = MAX_REQUEST
+
+
+@final
+class Sender:
+    """Sends requests to a hook; may be shared between loops.
+
+    Args:
+        max_connections: kept open by the transport.
+        transport: what sends the bytes; made when it is first needed, if there is none.
+        hint: tells the likely cause of an HTTP status that did not come from the hook.
+    """
+
+    def __init__(self, max_connections: int, transport: Transport | None, hint: Callable[[int], str]) -> None:
+        self._max_connections = max_connections
+        self._transport = transport
+        self._hint = hint
+        self.offset = 0  # milliseconds by which the other side's clock is ahead, as it told us
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def send(self, calls: Sequence[PendingCall]) -> Reply:
+        """Send `calls` in one request, and once more if it could not be sent."""
+        endpoint, options = calls[0].group
+        body = wire.envelope([call.encoded for call in calls], options)
+        transport = self._transport or await self._make_transport(endpoint.timeout)
+        digest = hashlib.sha256(body).hexdigest() if len(body) <= HASH_IN_THREAD else await _digest(body)
+        chains = [call.chain for call in calls]
+        try:
+            return await self._attempt(transport, endpoint, chains, body, digest)
+        except NotSent:
+            pass
+        try:
+            return await self._attempt(transport, endpoint, chains, body, digest)
+        except NotSent as error:
+            raise _not_reached(endpoint, error) from error
+
+    async def _make_transport(self, timeout: float) -> Transport:
+        # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent. In a
+        # thread, because the first transport of a process takes a tenth of a second.
+        made = await asyncio.to_thread(PyqwestTransport, self._max_connections, min(5.0, timeout / 3))
+        self._transport = self._transport or made  # another call may have been faster
+        return self._transport
+
+    async def _attempt(
+        self, transport: Transport, endpoint: Endpoint, chains: Sequence[Chain], body: bytes, digest: str
+    ) -> Reply:
+        """Send `body` and return what decodes the answer, of which the first frame has been taken."""
+        signature, headers = self._sign(endpoint, body, digest)
+        try:
+            answer = await transport.post(endpoint.url, headers, body)
+        except NotSent:
+            raise
+        except Exception as error:
+            raise _broken(endpoint, error) from error
+        if not _is_ours(answer):
+            raise self._not_ours(endpoint, answer.status, answer.content_type, answer.body)
+        frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
+        answers = wire.Answers(chains)
+        first = next(frames, None)
+        if first is not None:
+            answers.take(*first)
+        if answers.complete:
+            return answers.outcomes()
+
+        async def decode() -> list[Outcome]:
+            for frame in frames:
+                await asyncio.sleep(0)  # one frame a turn: a long result must not stall the loop
+                answers.take(*frame)
+            return answers.outcomes()
+
+        return decode
+
+    # --- streams ----------------------------------------------------------------------------------------------
+
+    async def stream(
+        self,
+        endpoint: Endpoint,
+        chain: Chain,
+        encode: Callable[[], wire.EncodedCall],
+        options: str,
+        limit: float,
+        held: Held,
+    ) -> AsyncGenerator[Value | Error, None]:
+        """Send a call whose result comes in chunks, and yield each as it arrives.
+
+        Args:
+            endpoint: where to.
+            chain: what is called.
+            encode: encodes it, anew for each time it is sent.
+            options: those of the request.
+            limit: seconds for each chunk: to come, and to be asked for.
+            held: has, as long as the answer arrives, what gives it up.
+        """
+        transport = self._transport or await self._make_transport(endpoint.timeout)
+        if not isinstance(transport, StreamingTransport):
+            name = type(transport).__name__
+            raise TypeError(f"{name} has no stream(), so {chain.outline()} cannot be streamed over it")
+        unreached = skewed = False
+        while True:
+            body = wire.envelope([encode()], options)
+            try:
+                async with aclosing(self._stream_once(transport, endpoint, chain, body, limit, held)) as outcomes:
+                    async for outcome in outcomes:
+                        yield outcome
+                return
+            except NotSent as error:
+                if unreached:
+                    raise _not_reached(endpoint, error) from error
+                unreached = True
+            except Refused as refused:  # of the whole request, so nothing has come yet
+                if skewed or "time" not in refused.details:
+                    raise
+                skewed = True
+                self.offset = int(refused.details["time"]) - now()
+
+    async def _stream_once(
+        self, transport: StreamingTransport, endpoint: Endpoint, chain: Chain, body: bytes, limit: float, held: Held
+    ) -> AsyncGenerator[Value | Error, None]:
+        signature, headers = self._sign(endpoint, body, await _digest(body))
+        opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize)
+        arrivals = wire.Arrivals()
+        try:
+            opened = transport.stream(endpoint.url, headers, body)
+            async with asyncio.timeout(limit):
+                arriving = await opened.__aenter__()
+        except NotSent:
+            raise
+        except TimeoutError:
+            raise DeadlineExceeded(f"{chain.outline()}: no answer of {endpoint.url} within {limit:g} s") from None
+        except Exception as error:
+            raise _broken(endpoint, error) from error
+        give_up = partial(_give_up, arriving)
+        held.add(give_up)
+        try:
+            pieces = aiter(arriving)
+            if not _is_ours(arriving):
+                raise self._not_ours(endpoint, arriving.status, arriving.content_type, await anext(pieces, b""))
+            while piece := await _next_piece(pieces, endpoint, chain, limit):
+                for frame in opener.feed(piece):
+                    outcome = arrivals.take(*frame)
+                    if outcome is None:
+                        return
+                    with _abandoned_after(limit, give_up, chain):
+                        yield outcome
+                    await asyncio.sleep(0)  # one frame a turn, however many came at once
+            raise ProtocolError("the stream was cut: its last frame is missing")
+        finally:
+            held.discard(give_up)
+            await opened.__aexit__(None, None, None)
+
+    # --- headers, and what goes wrong -------------------------------------------------------------------------
+
+    def _sign(self, endpoint: Endpoint, body: bytes, digest: str) -> tuple[Signature, dict[str, str]]:
+        key = endpoint.keyring.signing
+        signature = Signature.make(key, endpoint.audience, now() + self.offset, body, digest=digest)
+        headers = {"content-type": CONTENT_TYPE, "slacker-signature": str(signature)}
+        if endpoint.host is not None:
+            headers["host"] = endpoint.host
+        return signature, headers
+
+    def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes) -> TransportError:
+        shown = "".join(char for char in body[:200].decode("utf-8", "replace") if char.isprintable())
+        return TransportError(
+            f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}. It began: {shown}",
+            status=status,
+        )
+
+
+_giving_up: set[asyncio.Task[None]] = set()  # a loop refers to its tasks only weakly
+
+
+def _give_up(arriving: Arriving) -> None:
+    task = asyncio.get_running_loop().create_task(arriving.aclose())
+    _giving_up.add(task)
+    task.add_done_callback(_giving_up.discard)
+
+
+async def _next_piece(pieces: AsyncIterator[bytes], endpoint: Endpoint, chain: Chain, limit: float) -> bytes:
+    try:
+        async with asyncio.timeout(limit):
+            return await anext(pieces, b"")
+    except TimeoutError:
+        raise DeadlineExceeded(f"{chain.outline()}: no chunk came from {endpoint.url} for {limit:g} s") from None
+    except Exception as error:
+        raise _broken(endpoint, error) from error
+
+
+@contextmanager
+def _abandoned_after(limit: float, give_up: Callable[[], None], chain: Chain) -> Iterator[None]:
+    """Give the connection up if the block takes longer than that: whoever reads no further holds a thread there."""
+    late = asyncio.Event()
+
+    def end() -> None:
+        late.set()
+        give_up()
+
+    timer = asyncio.get_running_loop().call_later(limit, end)
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if late.is_set():
+        message = f"{chain.outline()}: nobody asked for the next chunk for {limit:g} s; the stream is ended"
+        raise DeadlineExceeded(message)
+
+
+async def _digest(body: bytes) -> str:
+    return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
+
+
+def _is_ours(answer: Answer | Arriving) -> bool:
+    return answer.status == 200 and answer.content_type.partition(";")[0] == CONTENT_TYPE
+
+
+def _not_reached(endpoint: Endpoint, error: NotSent) -> TransportError:
+    return TransportError(f"{endpoint.url} cannot be reached, nothing was sent: {error}", executed=False)
+
+
+def _broken(endpoint: Endpoint, error: Exception) -> TransportError:
+    return TransportError(f"{endpoint.url}: the connection failed after the request may have left: {error!r}")
+
+
+def now() -> int:
+    """Return milliseconds since 1970, by the clock of this side."""
+    return time.time_ns() // 1_000_000
