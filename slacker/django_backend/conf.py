@@ -91,7 +91,7 @@ def in_force() -> tuple[Any, ...]:
         *[tuple(value) if type(value) is list else value for value in values],
         *[(alias, configured["NAME"]) for alias, configured in connections.settings.items()],
         holder,
-        _in_test_run(),
+        in_test_run(),
     )
 
 
