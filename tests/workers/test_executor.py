@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -216,6 +217,15 @@ async def test_a_timeout_frees_the_caller(threads: ThreadPoolExecutor, tmp_path:
     (tmp_path / "go").touch()
     assert await Slacker(work.echo, worker)("d") == "d"
     assert logged(logging.ERROR) == []
+
+
+async def test_what_has_arrived_is_not_late(threads: ThreadPoolExecutor) -> None:
+    """A result that is there when the loop finds that its time has passed is delivered."""
+    worker = ExecutorWorker(threads)
+    call = options(Slacker(work.echo, worker)("a"), timeout=0.001).fetch()
+    await asyncio.sleep(0)  # it is submitted
+    threads.submit(time.sleep, 0.002).result()  # it is done, and the loop has not turned meanwhile
+    assert await call == "a"
 
 
 async def test_aclose_waits_for_calls_and_leaves_the_executor(threads: ThreadPoolExecutor, tmp_path: Path) -> None:
