@@ -222,9 +222,9 @@ async def test_a_timeout_frees_the_caller(threads: ThreadPoolExecutor, tmp_path:
 async def test_what_has_arrived_is_not_late(threads: ThreadPoolExecutor) -> None:
     """A result that is there when the loop finds that its time has passed is delivered."""
     worker = ExecutorWorker(threads)
-    call = options(Slacker(work.echo, worker)("a"), timeout=0.001).fetch()
+    call = options(Slacker(work.echo, worker)("a"), timeout=0.5).fetch()
     await asyncio.sleep(0)  # it is submitted
-    threads.submit(time.sleep, 0.002).result()  # it is done, and the loop has not turned meanwhile
+    threads.submit(time.sleep, 0.6).result()  # it is done, and the loop has not turned meanwhile
     assert await call == "a"
 
 
