@@ -61,7 +61,7 @@ class DeadlineExceeded(SlackerError, TimeoutError):
 
 
 class TransportError(SlackerError):
-    """The other side could not be reached, or what answered was not slacker.
+    """The other side could not be reached, it died, or what answered was not slacker.
 
     Attributes:
         status: the HTTP status of the answer, None when there was none.

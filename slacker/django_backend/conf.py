@@ -45,6 +45,7 @@ __all__ = [
     "hook_config",
     "hook_path",
     "in_force",
+    "in_test_run",
     "is_loopback",
     "keyring",
     "max_request",
@@ -90,7 +91,7 @@ def in_force() -> tuple[Any, ...]:
         *[tuple(value) if type(value) is list else value for value in values],
         *[(alias, configured["NAME"]) for alias, configured in connections.settings.items()],
         holder,
-        _in_test_run(),
+        in_test_run(),
     )
 
 
@@ -159,7 +160,7 @@ def audience() -> str:
     if not named:
         names = [f"{alias}={configured['NAME']}" for alias, configured in sorted(connections.settings.items())]
         named = "\n".join([_settings_module(), *names])
-    return f"{named}\na test run" if _in_test_run() else str(named)
+    return f"{named}\na test run" if in_test_run() else str(named)
 
 
 def _settings_module() -> str:
@@ -204,7 +205,8 @@ def database_names() -> dict[str, str | None]:
     return names
 
 
-def _in_test_run() -> bool:
+def in_test_run() -> bool:
+    """Tell whether Django's test environment was set up."""
     testing = sys.modules.get("django.test.utils")  # whoever called setup_test_environment() has imported it
     return testing is not None and hasattr(testing._TestState, "saved_data")
 

@@ -17,7 +17,7 @@ __all__ = ["set_up"]
 
 
 def set_up(
-    settings_module: str, database_names: Mapping[str, str | None]
+    settings_module: str, database_names: Mapping[str, str | None], in_test_run: bool
 ) -> tuple[Callable[[bytes], Iterator[wire.Frame]], Callable[[], None]]:
     """Set Django up as it is in the parent.
 
@@ -25,6 +25,7 @@ def set_up(
         settings_module: the parent's.
         database_names: of each alias, as they are in force in the parent. In a test run they are not those of the
             settings; this is what Django's own parallel runner gives its processes.
+        in_test_run: whether the parent has Django's test environment, in which no mail is sent for example.
 
     Returns:
         What makes the frames of an envelope, and what is called in the end, in the same thread.
@@ -33,5 +34,9 @@ def set_up(
     django.setup()
     for alias, name in database_names.items():
         connections.settings[alias]["NAME"] = name
+    if in_test_run:
+        from django.test.utils import setup_test_environment  # takes its time, and is for tests only
+
+        setup_test_environment(debug=False)  # as the test runner does, if it is not told otherwise
     connections.close_all()  # an app may have opened one when it was loaded
     return partial(wire.serve, far_side=far_side(own_thread=True)), close_connections

@@ -16,7 +16,8 @@ class Processes(ProcessWorker):
 
     def setup(self) -> Setup:
         # Asked for each call: a process that began before the test databases were made must not serve a test.
-        return ["slacker.django_backend.process", "set_up", conf.settings_module(), conf.database_names()]
+        there = ["slacker.django_backend.process", "set_up"]
+        return [*there, conf.settings_module(), conf.database_names(), conf.in_test_run()]
 
     def options(self) -> str:
         return caller_options()

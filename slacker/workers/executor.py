@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from .. import wire
 from ..chain import Chain
-from ..errors import SlackerError, TransportError, WorkerClosed
+from ..errors import DeadlineExceeded, SlackerError, TransportError, WorkerClosed
 from ..outcome import Error, Outcome, Value, text_of, type_name
 from .base import Worker, log_call, logger
 from .inbox import Inbox, inbox_of
@@ -44,8 +44,9 @@ class ExecutorWorker(Worker):
 
     May be shared between loops and threads. The executor decides how many calls run at once and how many may wait.
     Cancelling a call that waits means it never runs, if the executor's futures can be cancelled. Cancelling one that
-    runs frees the caller; what comes of it is dropped. After a fork an executor that was used before would take calls
-    and never run them, so calls raise RuntimeError instead.
+    runs frees the caller; what comes of it is dropped. So it is when the call's timeout passes.
+
+    After a fork an executor that was used before would take calls and never run them: calls raise RuntimeError instead.
 
     Args:
         executor: which is used, and not owned: whoever made it shuts it down.
@@ -120,11 +121,16 @@ class ExecutorWorker(Worker):
         future: asyncio.Future[Reply] = loop.create_future()
         self._calls[submitted] = chain
         submitted.add_done_callback(partial(_deliver, inbox_of(loop), future, chain, self._calls))
+        timeout = chain.options.timeout
+        timer = None if timeout is None else loop.call_later(timeout, _expire, future, chain, submitted)
         try:
             frames, ran = await future
         except asyncio.CancelledError:
             submitted.cancel()
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         return deque(frames), ran
 
     def __repr__(self) -> str:
@@ -140,8 +146,17 @@ def _deliver(
 ) -> None:
     """Bring what became of `submitted`, in whichever thread that is known, to the loop that awaits it."""
     calls.pop(submitted, None)
-    if not (submitted.cancelled() and future.cancelled()):
+    if not (submitted.cancelled() and future.done()):  # as it is when it was cancelled from here
         inbox.deliver(future, chain, _what_happened(submitted))
+
+
+def _expire(future: asyncio.Future[Reply], chain: Chain, submitted: Future[Reply]) -> None:
+    """Fail a call whose time has passed. If it waits in the executor it never runs."""
+    if not future.done():
+        late = DeadlineExceeded(f"{chain.outline()} was not done within {chain.options.timeout:g} s", executed=None)
+        future.set_exception(late)
+        if submitted.cancel():
+            late.executed = False
 
 
 def _what_happened(submitted: Future[Reply]) -> Outcome:

@@ -169,6 +169,16 @@ async def test_wraps_what_must_not_be_raised_on_a_loop(
     await assert_works(local_worker)
 
 
+async def test_survives_every_base_exception(worker: Worker) -> None:
+    """Whatever the work raises that is no Exception, or means something to a loop, arrives as RemoteError: it ran."""
+    kinds = [StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, asyncio.CancelledError, work.Odd]
+    for kind in kinds:
+        with pytest.raises(RemoteError, match="told") as caught:
+            await Slacker(work.fail, worker)(kind, "told")
+        assert (caught.value.type_name.split(".")[-1], caught.value.executed) == (kind.__name__, True)
+    await assert_works(worker)
+
+
 def test_wraps_a_keyboard_interrupt_outside_of_the_main_thread(worker: Worker) -> None:
     """A KeyboardInterrupt that the work raised where no user interrupts arrives as RemoteError."""
     caught: list[RemoteError] = []

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from slacker import Refused, RemoteError, Slacker, TransportError, WorkerClosed
+from slacker import DeadlineExceeded, Refused, RemoteError, Slacker, TransportError, WorkerClosed, options
 from slacker.workers import ExecutorWorker
 
 from . import work
@@ -197,6 +198,34 @@ async def test_a_running_call_that_is_cancelled_frees_its_caller(threads: Thread
     assert not done
     (tmp_path / "go").touch()
     assert await following == "b"
+
+
+async def test_a_timeout_frees_the_caller(threads: ThreadPoolExecutor, tmp_path: Path, logged: Logged) -> None:
+    """A call whose time passes fails; one that waited in the executor never runs, of one that runs nobody knows."""
+    worker = ExecutorWorker(threads)
+    running = options(Slacker(work.hold, worker)(str(tmp_path), "a"), timeout=work.LIVENESS).fetch()
+    await begun(tmp_path, "a")
+    with pytest.raises(DeadlineExceeded, match=r"hold\(\.\.\.\) was not done within 0\.01 s") as waiting:
+        await options(Slacker(work.hold, worker)(str(tmp_path), "b"), timeout=0.01)
+    (tmp_path / "go").touch()
+    assert (await running, waiting.value.executed, (tmp_path / "b").exists()) == ("a", False, False)
+
+    (tmp_path / "go").unlink()
+    with pytest.raises(DeadlineExceeded) as late:
+        await options(Slacker(work.hold, worker)(str(tmp_path), "c"), timeout=1.0)
+    assert (late.value.executed, (tmp_path / "c").exists()) == (None, True)
+    (tmp_path / "go").touch()
+    assert await Slacker(work.echo, worker)("d") == "d"
+    assert logged(logging.ERROR) == []
+
+
+async def test_what_has_arrived_is_not_late(threads: ThreadPoolExecutor) -> None:
+    """A result that is there when the loop finds that its time has passed is delivered."""
+    worker = ExecutorWorker(threads)
+    call = options(Slacker(work.echo, worker)("a"), timeout=0.5).fetch()
+    await asyncio.sleep(0)  # it is submitted
+    threads.submit(time.sleep, 0.6).result()  # it is done, and the loop has not turned meanwhile
+    assert await call == "a"
 
 
 async def test_aclose_waits_for_calls_and_leaves_the_executor(threads: ThreadPoolExecutor, tmp_path: Path) -> None:

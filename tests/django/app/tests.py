@@ -10,6 +10,7 @@ import threading
 import tornado.testing
 import tornado.web
 from asgiref.sync import async_to_sync, sync_to_async
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
@@ -36,6 +37,10 @@ def create_and_fail(name):
     with transaction.atomic():
         Author.objects.create(name=name)
         raise ZeroDivisionError
+
+
+def email_backend():
+    return settings.EMAIL_BACKEND
 
 
 def activate(code):
@@ -213,7 +218,7 @@ class InThreadsTests(TransactionTestCase):
 
 
 class InProcessesTests(TransactionTestCase):
-    """Work in processes is done on the test databases, if those can be seen from there."""
+    """Work in processes is done on the test databases, if those can be seen from there, and in the test environment."""
 
     def tearDown(self):
         asyncio.run(DjangoProcessWorker().aclose())
@@ -228,3 +233,4 @@ class InProcessesTests(TransactionTestCase):
                 asyncio.run(run(names))
         else:
             self.assertEqual(["Ann"], asyncio.run(run(names)))
+            self.assertIn("locmem", asyncio.run(run(Slacker(email_backend, DjangoProcessWorker())())))
