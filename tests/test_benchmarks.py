@@ -141,7 +141,7 @@ def test_every_goal_is_judged(quick_run: SimpleNamespace) -> None:
     assert [(goal["table"], goal["row"], goal["limit"]) for goal in quick_run.data["goals"]] == [
         (goal.table, goal.row, goal.limit) for goal in GOALS
     ]
-    assert quick_run.text.count("goal <= ") == len(GOALS)
+    assert quick_run.text.count("goal <= ") + quick_run.text.count("goal >= ") == len(GOALS)
 
 
 def test_a_missed_goal_ends_with_1_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
