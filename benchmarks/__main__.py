@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,17 @@ def main(arguments: Sequence[str] | None = None, goals: Sequence[Goal] = GOALS) 
     """Run the command and return its exit code: 1 if a goal was missed and ``--check`` given, otherwise 0."""
     options = _options(arguments)
     effort = QUICK if options.quick else FULL
-    suites = [_load(name) for name in dict.fromkeys(options.names or SUITES)]
+    suites = {name: _load(name) for name in options.names or SUITES}
     kept = options.json or (None if options.names or options.quick else LATEST)
     plots = _load("plots") if kept is not None else None  # what it needs shall not be missed only at the end
+    begun = time.monotonic()
     tables: list[Table] = []
-    for suite in suites:
+    for name, suite in suites.items():
+        if sys.stderr.isatty():
+            print(f"measuring: {name}", file=sys.stderr)
         tables += suite.tables(effort)
     verdicts = judge(tables, goals)
-    about = report.environment()
+    about = {**report.environment(), "took": f"{time.monotonic() - begun:.0f} s"}
     text = report.as_text(about, effort, tables, verdicts)
     print(text, end="")
     if kept is not None and plots is not None:
@@ -72,7 +76,7 @@ def _load(name: str) -> Any:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] in ("benchmarks", "slacker"):
             raise
-        raise SystemExit(f"{name} needs a peer that is not installed ({error}): pip install -e .[bench]") from error
+        raise SystemExit(f"{name} needs a package that is not installed ({error}): pip install -e .[bench]") from error
 
 
 if __name__ == "__main__":

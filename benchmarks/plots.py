@@ -111,7 +111,7 @@ def _two_views(tables: Tables, views: dict[str, str], label: str) -> Figure:
         axes.set(title=title, xlabel="rows")
     _name_lines(right, ends)
     left.set_ylabel(label)
-    figure.text(0.012, 0.012, "dashed: works in other threads, which take turns with the loop", fontsize=7.5)
+    _explain_dashes(figure)
     return figure
 
 
@@ -124,6 +124,7 @@ def _load(tables: Tables) -> Figure:
     axes.set_ylim(bottom=0)
     _name_lines(axes, ends)
     _headline(figure, "Look-ups by primary key: two processes with two threads each")
+    _explain_dashes(figure)
     return figure
 
 
@@ -138,12 +139,12 @@ def _handler(tables: Tables) -> Figure:
         axes.plot([p50["median"], p99["median"]], [place, place], color=look.colour, linewidth=3, alpha=0.35)
         axes.plot(p50["median"], place, "o", color=look.colour, markerfacecolor="white", markersize=7)
         axes.errorbar(p99["median"], place, xerr=_bars([p99]), fmt="o", color=look.colour, markersize=8, elinewidth=1)
-        label = f"{p99['median']:.3g}"
+        label = f"{p99['median']:.3g}" if p99["median"] < 100 else f"{p99['median']:.0f}"
         axes.annotate(label, (p99["high"], place), (8, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
     for name, row in zip(axes.get_yticklabels(), rows, strict=True):
         name.set_fontweight("bold" if LOOKS[row["name"]].width == OURS else "normal")
-    axes.margins(x=0.08)
+    axes.margins(x=0.1)
     axes.set_xscale("log")
     _in_decades(axes.xaxis)
     axes.grid(axis="y", visible=False)
@@ -220,6 +221,10 @@ def _in_decades(axis: Axis) -> None:
 
 def _headline(figure: Figure, text: str) -> None:
     figure.text(0.012, 0.945, text, fontsize=12.5, fontweight="bold")
+
+
+def _explain_dashes(figure: Figure) -> None:
+    figure.text(0.012, 0.012, "dashed: works in other threads, which take turns with the loop", fontsize=7.5)
 
 
 def _name_lines(axes: Axes, ends: Sequence[End]) -> None:

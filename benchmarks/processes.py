@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .calls import at_once, in_turn
+from .calls import at_once, in_turn, times
 from .far_side.processes import far_sides
 from .measure import Case, Effort, take_turns
 from .peers import Peer, available, cases_of, servers_of
@@ -28,13 +28,13 @@ def tables(effort: Effort) -> list[Table]:
     effort = effort.within(sittings=3)
 
     def add_one_in_turn(peer: Peer) -> Case | None:
-        return peer.add_one and in_turn(peer.name, peer.add_one, effort.count(20))
+        return peer.add_one and in_turn(peer.name, peer.add_one, effort.count(times(peer.name, 20)))
 
     def add_one_at_once(peer: Peer) -> Case | None:
-        return peer.add_one and at_once(peer.name, peer.add_one, AT_ONCE, effort.count(4))
+        return peer.add_one and at_once(peer.name, peer.add_one, AT_ONCE, effort.count(times(peer.name, 4)))
 
     def get_user_at_once(peer: Peer) -> Case | None:
-        return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(2))
+        return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(times(peer.name, 2)))
 
     with far_sides(servers_of(names), processes=2, threads=1) as sides:
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .calls import at_once, in_turn
+from .calls import at_once, in_turn, times
 from .far_side.processes import far_sides
 from .measure import Case, Effort, take_turns
 from .peers import Peer, cases_of, servers_of
@@ -45,16 +45,18 @@ def tables(effort: Effort) -> list[Table]:
     effort = effort.within(sittings=5)
 
     def add_one_in_turn(peer: Peer) -> Case | None:
-        return peer.add_one and in_turn(peer.name, peer.add_one, effort.count(5_000 if peer.name == BASELINE else 10))
+        return peer.add_one and in_turn(
+            peer.name, peer.add_one, effort.count(5_000 if peer.name == BASELINE else times(peer.name, 10))
+        )
 
     def add_one_at_once(peer: Peer) -> Case | None:
-        return peer.add_one and at_once(peer.name, peer.add_one, AT_ONCE, effort.count(2))
+        return peer.add_one and at_once(peer.name, peer.add_one, AT_ONCE, effort.count(times(peer.name, 2)))
 
     def get_user_in_turn(peer: Peer) -> Case | None:
-        return peer.get_user and in_turn(peer.name, peer.get_user, effort.count(10))
+        return peer.get_user and in_turn(peer.name, peer.get_user, effort.count(times(peer.name, 10)))
 
     def get_user_at_once(peer: Peer) -> Case | None:
-        return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(2))
+        return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(times(peer.name, 2)))
 
     with far_sides(servers_of(PEERS)) as sides:
 

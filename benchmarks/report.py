@@ -30,7 +30,7 @@ PACKAGES = (
 
 _METHOD = """\
 The median of all rounds, and in brackets the bounds of their middle half. What is in us is per call. The cases of a
-table take turns; ratios are computed round by round; after {rounds} rounds threads and connections are made anew; the
+table take turns; ratios are computed round by round; threads and connections are made anew each {rounds} rounds; the
 garbage collector is on. Other work on the machine spoils the figures; the ratios suffer least. Trust those whose
 bounds are close."""
 
@@ -93,7 +93,7 @@ def _table_text(table: Table, verdicts: Sequence[Verdict]) -> str:
         lines.append([row.name, *map(_cell, summaries), "; ".join(goals)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rounds = len(next(iter(table.rows[0].figures.values())))
-    text = [f"{table.title} ({rounds} rounds)  [{table.name}]", ""]
+    text = [f"{table.title} ({rounds} round{'s' * (rounds > 1)})  [{table.name}]", ""]
     for name, *cells, verdict in lines:
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:-1], strict=True)]
         text.append("   ".join([f"{name:<{widths[0]}}", *aligned, verdict]).rstrip())
