@@ -14,7 +14,7 @@ from typing import Any
 from .far_side.processes import FarSides, far_sides
 from .measure import Case, Effort, take_turns
 from .meters import costs_to_others
-from .peers import Call, Peer, available, cases_of, servers_of
+from .peers import Call, Peer, cases_of, servers_of
 from .tables import LOOP_CPU, Table, in_ms
 
 __all__ = ["tables"]
@@ -47,9 +47,8 @@ NOTES = [
 
 def tables(effort: Effort) -> list[Table]:
     """Measure fetching lists of all lengths."""
-    names = available(PEERS)
-    with far_sides(servers_of(names)) as sides:
-        return [_table(count, names, effort.within(sittings=1), sides) for count in COUNTS]
+    with far_sides(servers_of(PEERS)) as sides:
+        return [_table(count, PEERS, effort.within(sittings=1), sides) for count in COUNTS]
 
 
 def _table(count: int, names: list[str], effort: Effort, sides: FarSides) -> Table:
@@ -64,7 +63,7 @@ def _table(count: int, names: list[str], effort: Effort, sides: FarSides) -> Tab
     return Table(
         f"fetch-{count}",
         f"list(User.objects.all()[:{fetched}]) on SQLite",
-        take_turns(lambda: cases_of(names, sides, case), effort),
+        take_turns(lambda: cases_of(PEERS, sides, case), effort),
         baseline=BASELINE,
         compared=in_ms(LOOP_CPU),
         notes=NOTES,

@@ -22,7 +22,7 @@ from tornado.web import Application, RequestHandler
 
 from .far_side.processes import CHECKOUT, HOST, FarSides, far_sides
 from .measure import Case, Effort, take_turns
-from .peers import Call, Peer, available, cases_of, servers_of
+from .peers import Call, Peer, cases_of, servers_of
 from .tables import P50, P99, Table, percentile
 
 __all__ = ["tables"]
@@ -53,15 +53,14 @@ class Fast(RequestHandler):
 
 def tables(effort: Effort) -> list[Table]:
     """Measure how long the handler takes while each peer fetches."""
-    names = available(PEERS)
     effort = effort.within(sittings=1)
     rows = effort.count(ROWS)
-    with far_sides(servers_of(names)) as sides:
+    with far_sides(servers_of(PEERS)) as sides:
         return [
             Table(
                 "handler",
                 f"A handler without work, while {REPORTS} reports of {rows} rows run",
-                take_turns(lambda: _sitting(names, sides, rows), effort),
+                take_turns(lambda: _sitting(PEERS, sides, rows), effort),
                 baseline=BASELINE,
                 compared=P99,
                 notes=[
@@ -78,7 +77,7 @@ async def _sitting(names: list[str], sides: FarSides, rows: int) -> AsyncIterato
         def case(peer: Peer) -> Case | None:
             return peer.get_users and _case(peer.name, peer.get_users, rows, visitor)
 
-        async with cases_of(names, sides, case) as cases:
+        async with cases_of(PEERS, sides, case) as cases:
             yield [*cases, _case(IDLE, _nothing, rows, visitor)]
 
 

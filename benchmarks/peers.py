@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
@@ -58,7 +57,7 @@ from .far_side.processes import FarSides
 from .far_side.work import add_one, get_user, get_users
 from .measure import Case
 
-__all__ = ["Call", "Peer", "available", "cases_of", "servers_of"]
+__all__ = ["Call", "Peer", "cases_of", "servers_of"]
 
 for _server in ("granian", "gunicorn"):  # run as commands: what is missing is noticed here
     importlib.import_module(_server)
@@ -76,11 +75,6 @@ class Peer:
     add_one: Call | None
     get_user: Call | None = None
     get_users: Call | None = None
-
-
-def available(names: Sequence[str]) -> list[str]:
-    """Return those of `names` that this version of slacker has."""
-    return [name for name in names if name in _WAYS]
 
 
 def servers_of(names: Sequence[str]) -> Collection[str]:
@@ -111,8 +105,7 @@ async def _over_http(name: str, sides: FarSides, **arguments: Any) -> AsyncItera
 
 
 def _unshared(name: str, sides: FarSides) -> AbstractAsyncContextManager[Peer]:
-    can_share = "max_batch" in inspect.signature(DjangoHttpWorker).parameters
-    return _over_http(name, sides, **({"max_batch": 1} if can_share else {}))
+    return _over_http(name, sides, max_batch=1)
 
 
 @asynccontextmanager
@@ -272,6 +265,8 @@ _WAYS: dict[str, tuple[Callable[[str, FarSides], AbstractAsyncContextManager[Pee
     "slacker over HTTP": (_over_http, "runslacker"),
     "slacker, unshared": (_unshared, "runslacker"),
     "slacker in threads": (_in_threads, None),
+    "slacker in processes": (_in_processes, None),
+    "ProcessWorker": (_process_worker, None),
     "2011 way": (_the_2011_way, "gunicorn"),
     "aiohttp + pickle": (_aiohttp, "gunicorn"),
     "RPyC": (_rpyc, "rpyc"),
@@ -283,7 +278,3 @@ _WAYS: dict[str, tuple[Callable[[str, FarSides], AbstractAsyncContextManager[Pee
     "asyncio.to_thread": (_to_thread, None),
 }
 """How each is opened, and the server that it needs."""
-
-if hasattr(slacker.workers, "ProcessWorker"):
-    _WAYS["ProcessWorker"] = (_process_worker, None)
-    _WAYS["slacker in processes"] = (_in_processes, None)

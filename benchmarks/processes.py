@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .calls import at_once, in_turn, times
 from .far_side.processes import far_sides
 from .measure import Case, Effort, take_turns
-from .peers import Peer, available, cases_of, servers_of
+from .peers import Peer, cases_of, servers_of
 from .tables import Table
 
 __all__ = ["tables"]
@@ -24,7 +24,6 @@ NOTES = ["The ratios are of wall time. slacker in processes has Django's care ar
 
 def tables(effort: Effort) -> list[Table]:
     """Measure a trivial call, one after another and at once, and a look-up at once."""
-    names = available(PEERS)
     effort = effort.within(sittings=3)
 
     def add_one_in_turn(peer: Peer) -> Case | None:
@@ -36,10 +35,10 @@ def tables(effort: Effort) -> list[Table]:
     def get_user_at_once(peer: Peer) -> Case | None:
         return peer.get_user and at_once(peer.name, peer.get_user, AT_ONCE, effort.count(times(peer.name, 2)))
 
-    with far_sides(servers_of(names), processes=2, threads=1) as sides:
+    with far_sides(servers_of(PEERS), processes=2, threads=1) as sides:
 
         def table(name: str, title: str, case: Callable[[Peer], Case | None]) -> Table:
-            rows = take_turns(lambda: cases_of(names, sides, case), effort)
+            rows = take_turns(lambda: cases_of(PEERS, sides, case), effort)
             return Table(name, title, rows, baseline=BASELINE, notes=NOTES)
 
         return [

@@ -19,7 +19,6 @@ import benchmarks.__main__ as command
 from benchmarks import fetching, handler, load, measure, meters, plots, report
 from benchmarks.goals import GOALS, Goal, judge
 from benchmarks.measure import Case, Effort, take_turns
-from benchmarks.peers import available
 from benchmarks.tables import Row, Spread, Table, percentile, ratios, spread
 
 CHECKOUT = Path(__file__).parents[1]
@@ -35,13 +34,11 @@ REMOTE_PEERS = [
     *("slacker over HTTP", "in place", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5", "Dask"),
     "ProcessPoolExecutor",
 ]
-PROCESS_PEERS = available(["ProcessWorker", "slacker in processes", "ProcessPoolExecutor", "Dask"])
-FETCHING_PEERS = available(
-    [
-        *("slacker over HTTP", "slacker in threads", "slacker in processes", "in place", "2011 way"),
-        *("aiohttp + pickle", "sync_to_async", "Django async ORM", "ProcessPoolExecutor", "Dask", "RPyC", "Pyro5"),
-    ]
-)
+PROCESS_PEERS = ["ProcessWorker", "slacker in processes", "ProcessPoolExecutor", "Dask"]
+FETCHING_PEERS = [
+    *("slacker over HTTP", "slacker in threads", "slacker in processes", "in place", "2011 way"),
+    *("aiohttp + pickle", "sync_to_async", "Django async ORM", "ProcessPoolExecutor", "Dask", "RPyC", "Pyro5"),
+]
 LOAD_OVER_HTTP = ["slacker over HTTP", "slacker, unshared", "2011 way", "aiohttp + pickle"]
 LOAD_PEERS = [
     *(*LOAD_OVER_HTTP, "RPyC", "Pyro5", "ProcessPoolExecutor"),
@@ -72,7 +69,7 @@ ROWS = {
     "load-64": LOAD_PEERS,
     "load-mixed": LOAD_OVER_HTTP,
     "handler": [
-        *available(["slacker over HTTP", "slacker in threads", "slacker in processes", "Django async ORM"]),
+        *("slacker over HTTP", "slacker in threads", "slacker in processes", "Django async ORM"),
         *("sync_to_async", "asyncio.to_thread", "ProcessPoolExecutor", "2011 way", "in place", "no report"),
     ],
 }

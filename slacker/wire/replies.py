@@ -210,12 +210,27 @@ def _dumps_if_it_survives(error: Exception) -> bytes:
     called with a name and makes a message of it gets the message for a name. None for classes that see to it.
     """
     try:
-        args = error.args if type(error).__reduce__ is BaseException.__reduce__ else None
-        pickled = pickling.dumps((error, args))
+        if type(error).__reduce__ is BaseException.__reduce__:
+            pickled = pickling.dumps((_Itself(error), error.args))
+        else:
+            pickled = pickling.dumps((error, None))
         loaded, _ = pickling.loads(pickled) if len(pickled) <= CHUNK_BYTES else (None, None)
     except BaseException:  # of a constructor of theirs, for example
         return b""
     return pickled if type(loaded) is type(error) else b""
+
+
+class _Itself:
+    """Pickles as an exception does by itself, whatever `copyreg` says of its class.
+
+    tblib, which Dask installs, has all exceptions that it knows made without their constructors.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        return self._error.__reduce__()
 
 
 def _traceback(error: BaseException) -> str:

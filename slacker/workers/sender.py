@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain as in_a_row
 from typing import final
 
 from .. import wire
@@ -23,6 +24,7 @@ from ..outcome import Error, Outcome, Value
 from ..signing import Keyring, ReplyOpener, Signature
 from .line import Held, PendingCall, Reply
 from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
+from .turns import AT_ONCE, turn
 
 __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 
@@ -104,14 +106,17 @@ class Sender:
         frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
         answers = wire.Answers(chains)
         first = next(frames, None)
-        if first is not None:
-            answers.take(*first)
-        if answers.complete:
-            return answers.outcomes()
+        if first is None or len(first[2]) <= AT_ONCE:  # always so if it refuses the whole request
+            if first is not None:
+                answers.take(*first)
+            if answers.complete:
+                return answers.outcomes()
+            first = None
 
         async def decode() -> list[Outcome]:
-            for frame in frames:
-                await asyncio.sleep(0)  # one frame a turn: a long result must not stall the loop
+            for frame in frames if first is None else in_a_row([first], frames):
+                if len(frame[2]) > AT_ONCE:
+                    await turn()  # a long result must not stall the loop
                 answers.take(*frame)
             return answers.outcomes()
 
@@ -184,12 +189,13 @@ class Sender:
                 raise self._not_ours(endpoint, arriving.status, arriving.content_type, await anext(pieces, b""))
             while piece := await _next_piece(pieces, endpoint, chain, limit):
                 for frame in opener.feed(piece):
+                    if len(frame[2]) > AT_ONCE:
+                        await turn()  # however many came at once
                     outcome = arrivals.take(*frame)
                     if outcome is None:
                         return
                     with _abandoned_after(limit, give_up, chain):
                         yield outcome
-                    await asyncio.sleep(0)  # one frame a turn, however many came at once
             raise ProtocolError("the stream was cut: its last frame is missing")
         finally:
             held.discard(give_up)

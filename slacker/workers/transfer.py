@@ -7,7 +7,6 @@ whole `concurrent.futures.ProcessPoolExecutor`.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from .. import wire
 from ..chain import Chain
 from ..outcome import Outcome
 from .base import logger
+from .turns import AT_ONCE, turn
 
 __all__ = ["Frames", "decode", "encode"]
 
@@ -52,7 +52,7 @@ async def decode(chain: Chain, frames: Frames) -> Outcome:
     """
     answers = wire.Answers([chain])
     while frames:
+        if len(frames[0][2]) > AT_ONCE:
+            await turn()
         answers.take(*frames.popleft())
-        if frames:
-            await asyncio.sleep(0)
     return answers.outcomes()[0]

@@ -687,7 +687,7 @@ async def test_survives_a_job_that_raises() -> None:
     """A subclass's job that raises, where it should return an outcome, fails its call and no other."""
 
     class Worker(ThreadWorker):
-        def replayer(self) -> Any:
+        def replayer(self, chain: Any) -> Any:
             return lambda chain: capture(chain) if chain.steps else work.recurse()
 
     async with Worker(1) as worker:

@@ -1,0 +1,49 @@
+"""Turns of a loop, for what must not happen twice in one: decoding a part of a reply takes a millisecond.
+
+`asyncio.sleep(0)` would keep the parts of one reply apart, but not those of replies that come at once: eight reports
+would each decode a part in every turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import deque
+
+__all__ = ["AT_ONCE", "turn"]
+
+AT_ONCE = 16 << 10
+"""Bytes that may be decoded without waiting for a turn: it takes less time than the turn would."""
+
+
+class _Turns:
+    """Those who wait for a turn of one loop; to which nothing here refers."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    def call(self) -> None:
+        """Let the next one go on, and have the one after it called in the next turn."""
+        while self.waiting:
+            next_one = self.waiting.popleft()
+            if not next_one.done():  # cancelled
+                next_one.set_result(None)
+                break
+        if self.waiting:
+            asyncio.get_running_loop().call_soon(self.call)
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
+
+
+async def turn() -> None:
+    """Wait for a later turn of the loop, one that nobody else was given."""
+    loop = asyncio.get_running_loop()
+    turns = _turns.get(loop)
+    if turns is None:
+        turns = _turns[loop] = _Turns()
+    future = loop.create_future()
+    turns.waiting.append(future)
+    if len(turns.waiting) == 1:
+        loop.call_soon(turns.call)
+    await future
