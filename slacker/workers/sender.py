@@ -24,7 +24,7 @@ from ..outcome import Error, Outcome, Value
 from ..signing import Keyring, ReplyOpener, Signature
 from .line import Held, PendingCall, Reply
 from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
-from .turns import AT_ONCE, turn
+from .turns import AT_ONCE, Pace
 
 __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 
@@ -114,9 +114,9 @@ class Sender:
             first = None
 
         async def decode() -> list[Outcome]:
+            pace = Pace()
             for frame in frames if first is None else in_a_row([first], frames):
-                if len(frame[2]) > AT_ONCE:
-                    await turn()  # a long result must not stall the loop
+                await pace.before(len(frame[2]))  # a long result must not stall the loop
                 answers.take(*frame)
             return answers.outcomes()
 
@@ -171,6 +171,7 @@ class Sender:
         signature, headers = self._sign(endpoint, body, await _digest(body))
         opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize)
         arrivals = wire.Arrivals()
+        pace = Pace()
         try:
             opened = transport.stream(endpoint.url, headers, body)
             async with asyncio.timeout(limit):
@@ -189,8 +190,7 @@ class Sender:
                 raise self._not_ours(endpoint, arriving.status, arriving.content_type, await anext(pieces, b""))
             while piece := await _next_piece(pieces, endpoint, chain, limit):
                 for frame in opener.feed(piece):
-                    if len(frame[2]) > AT_ONCE:
-                        await turn()  # however many came at once
+                    await pace.before(len(frame[2]))  # however many came at once
                     outcome = arrivals.take(*frame)
                     if outcome is None:
                         return

@@ -15,7 +15,7 @@ from .. import wire
 from ..chain import Chain
 from ..outcome import Outcome
 from .base import logger
-from .turns import AT_ONCE, turn
+from .turns import Pace
 
 __all__ = ["Frames", "decode", "encode"]
 
@@ -51,8 +51,8 @@ async def decode(chain: Chain, frames: Frames) -> Outcome:
         Refused, ProtocolError: as `slacker.wire.Answers`.
     """
     answers = wire.Answers([chain])
+    pace = Pace()
     while frames:
-        if len(frames[0][2]) > AT_ONCE:
-            await turn()
+        await pace.before(len(frames[0][2]))
         answers.take(*frames.popleft())
     return answers.outcomes()[0]

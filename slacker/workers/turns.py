@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
+from typing import final
 
-__all__ = ["AT_ONCE", "turn"]
+__all__ = ["AT_ONCE", "Pace", "turn"]
 
 AT_ONCE = 16 << 10
-"""Bytes that may be decoded without waiting for a turn: it takes less time than the turn would."""
+"""Bytes that may be decoded in one turn, if they are of small parts: it takes a fraction of a millisecond."""
 
 
 class _Turns:
@@ -47,3 +48,20 @@ async def turn() -> None:
     if len(turns.waiting) == 1:
         loop.call_soon(turns.call)
     await future
+
+
+@final
+class Pace:
+    """Has the parts of one reply wait for turns, unless they are small."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = AT_ONCE
+
+    async def before(self, size: int) -> None:
+        """Wait, if it is time to, before a part of so many bytes is decoded."""
+        self._left -= size
+        if self._left < 0:
+            await turn()
+            self._left = max(0, AT_ONCE - size)
