@@ -435,7 +435,8 @@ def test_export_ends_with_its_client(postgresql_server: PostgreSQL, worker: str)
         with download(demo):
             assert fetching() == 1
         eventually(lambda: not fetching(), "the cursor is still open", patience=10)  # less than handlers.STALL
-        assert demo.stop() == (0, "")
+        assert demo.request("/stats").status == 200
+        assert demo.errors() == ""
 
 
 def test_export_that_fails_is_seen_to_fail(database: Path) -> None:
