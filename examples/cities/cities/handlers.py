@@ -2,7 +2,7 @@
 
     /               the page               no query
     /search?q=      cities by name         await
-    /country/XX     a country              yield, under slacker's adisp, of a batch: one trip for four queries
+    /country/XX     a country              yield, under slacker's adisp, of a batch: one trip for all queries
     /stats          how much there is      yield, under Tornado's own coroutine
     /biggest        the biggest cities     callbacks
     /export.csv     all cities             async for, over a stream
