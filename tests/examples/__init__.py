@@ -35,9 +35,9 @@ def cities_environment(settings: dict[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "error", **settings}
 
 
-def eventually(holds: Callable[[], object], complaint: str) -> None:
+def eventually(holds: Callable[[], object], complaint: str, patience: float = PATIENCE) -> None:
     """Wait until something that other processes do has happened."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, complaint
         time.sleep(0.01)

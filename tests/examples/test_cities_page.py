@@ -58,8 +58,8 @@ class Page:
     def cities(self) -> list[str]:
         return [name.text for name in self.browser.find_elements(By.CSS_SELECTOR, "#results .name")]
 
-    def link(self, country: str) -> WebElement:
-        return self.browser.find_element(By.PARTIAL_LINK_TEXT, country)
+    def link(self, text: str, within: str = "body") -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, within).find_element(By.PARTIAL_LINK_TEXT, text)
 
     def focused(self) -> str:
         return self.browser.switch_to.active_element.text
@@ -169,6 +169,38 @@ def test_country_panel(page: Page) -> None:
     assert "Largest cities" in panel
     assert "Valparaíso" in panel
     assert "/country/" not in page.browser.current_url
+
+
+def test_country_panel_leads_on(page: Page) -> None:
+    """A click on another country in the panel shows that one there."""
+    page.type("santiago")
+    page.wait_for("count", "“santiago”")
+    page.link("Chile").click()
+    page.wait_for("country", "Also in South America")
+    page.link("Brazil", within="#country").click()
+
+    page.wait_for("country-name", "Brazil")
+    assert "Rio de Janeiro" in page.text("country-cities")
+    assert "/country/" not in page.browser.current_url
+
+
+def test_country_panel_tells_an_error(database: str, browser: Chrome) -> None:
+    """When another country cannot be shown the panel closes, and the page says why."""
+    with Demo({"CITIES_DB": database}, "--worker", "thread") as other:
+        page = Page(browser, other.wait_until_up().url)
+        page.link("China").click()
+        page.wait_for("country", "Also in Asia")
+        other.stop()
+    page.link("India", within="#country").click()
+
+    assert page.wait_for("error", "server") == "The server cannot be reached."
+    assert not page.browser.find_element(By.ID, "country").is_displayed()
+
+
+def test_link_to_the_export(page: Page, demo: Demo) -> None:
+    """The page has a link to all cities as CSV."""
+    assert page.link("CSV").get_attribute("href") == f"{demo.url}/export.csv"
+    assert demo.request("/export.csv").headers.get_content_type() == "text/csv"
 
 
 def test_keyboard_only(page: Page) -> None:

@@ -1,4 +1,4 @@
-// The page: what is typed is searched for as it is typed, and a country's name opens its panel.
+// The page: what is typed is searched for as it is typed, and a country's name, wherever it stands, opens its panel.
 
 const PAUSE = 120 // milliseconds without a key before a search starts
 
@@ -54,15 +54,19 @@ function countText(count, query) {
   return count === 1 ? `1 city begins with “${query}”` : `${count} cities begin with “${query}”`
 }
 
+// Return a link to a country. In a new tab or window it shows the JSON.
+function countryLink(code, name) {
+  const link = element("a", "country", name)
+  link.href = `/country/${code}`
+  return link
+}
+
 function show(cities, count, error = "") {
   find("count").textContent = count
   find("error").textContent = error
-  results.replaceChildren(...cities.map(city => {
-    const country = element("a", "country", city.country)
-    country.href = `/country/${city.country_code}`
-    return element("li", "", element("span", "name", city.name), country,
-      element("span", "population", formatted(city.population)))
-  }))
+  results.replaceChildren(...cities.map(city =>
+    element("li", "", element("span", "name", city.name), countryLink(city.country_code, city.country),
+      element("span", "population", formatted(city.population)))))
 }
 
 async function openCountry(link) {
@@ -71,6 +75,7 @@ async function openCountry(link) {
   try {
     showCountry(await getJSON(link.href))
   } catch (error) {
+    panel.close() // if it is open: the message stands below
     find("error").textContent = error.message
   }
   link.removeAttribute("aria-busy")
@@ -84,6 +89,8 @@ function showCountry(country) {
     Population: formatted(country.population),
     Area: `${formatted(country.area)} km²`,
     Currency: country.currency,
+    Cities: formatted(country.city_count),
+    "People in them": formatted(country.city_population),
   }
   find("country-facts").replaceChildren(...Object.entries(facts).map(([name, value]) =>
     element("div", "", element("dt", "", name), element("dd", "", value || "none"))))
@@ -93,6 +100,9 @@ function showCountry(country) {
     row.style.setProperty("--share", city.population / country.cities[0].population)
     return row
   }))
+  find("country-continent").textContent = `Also in ${country.continent}`
+  find("country-others").replaceChildren(...country.others.map(other =>
+    element("li", "", countryLink(other.code, other.name))))
   if (!panel.open) panel.showModal()
   panel.scrollTop = 0
   find("country-name").focus()
@@ -109,9 +119,9 @@ input.form.addEventListener("submit", event => {
   search()
 })
 
-results.addEventListener("click", event => {
-  const link = event.target.closest("a")
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return // a new tab or window shows the JSON
+document.addEventListener("click", event => {
+  const link = event.target.closest("a.country")
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return // for a new tab or window
   event.preventDefault()
   openCountry(link)
 })
