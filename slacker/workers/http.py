@@ -23,7 +23,7 @@ import pyqwest
 from .. import wire
 from ..chain import Chain
 from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
-from ..outcome import Error, Outcome
+from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
 from .base import Worker, check_count, log_call, logger
 from .line import LATE, Line, PendingCall, Stopped
@@ -237,12 +237,15 @@ class HttpWorker(Worker):
             await line.hold(call)
         except Stopped:
             raise self._stopped(call) from None
+        begun, outcome = time.monotonic(), None
         try:
             async with aclosing(self._sender.stream(endpoint, chain, encode, options, limit, line.held)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome.unwrap(chain)
         finally:
             line.release()
+            log_call(chain, outcome or Value([]), begun - call.begun, time.monotonic() - begun)
+            del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def _line_here(self, chain: Chain) -> Line:
         loop = asyncio.get_running_loop()

@@ -100,6 +100,11 @@ class PendingCall:
         elif not self.future.done():
             self.future.set_exception(Stopped())
 
+    def done(self) -> None:
+        """Let go of task and Future: a failure's traceback leads here, and they hold the failure."""
+        del self.task
+        self.future = self.send = None
+
 
 @final
 class Line:
@@ -164,6 +169,7 @@ class Line:
         finally:
             self.calls.discard(call)
             self._active -= 1
+            call.done()
 
     async def hold(self, call: PendingCall) -> None:
         """Wait for a connection for `call` to keep, until `release`.
@@ -236,9 +242,17 @@ class Line:
         if calls[0].holds:
             cast("asyncio.Future[Any]", calls[0].future).set_result(None)
             return
-        task = asyncio.get_running_loop().create_task(self._carry(calls))
-        self._carriers.add(task)
-        task.add_done_callback(self._carriers.discard)
+        futures = [cast("asyncio.Future[Outcome]", call.future) for call in calls]
+        carrier = asyncio.get_running_loop().create_task(self._carry(cast("Send", calls[0].send), calls, futures))
+
+        def give_up(_: object) -> None:
+            if all(future.done() for future in futures):  # nobody is left who would take the answer
+                carrier.cancel()
+
+        for future in futures:
+            future.add_done_callback(give_up)
+        self._carriers.add(carrier)
+        carrier.add_done_callback(self._carriers.discard)
 
     def _take(self) -> list[PendingCall]:
         """Take from the line what shall be sent together: no more than leaves as much for each other connection."""
@@ -258,28 +272,19 @@ class Line:
             del self.waiting[call]
         return taken
 
-    async def _carry(self, calls: Sequence[PendingCall]) -> None:
-        carrier = cast("asyncio.Task[None]", asyncio.current_task())
-        futures = [cast("asyncio.Future[Outcome]", call.future) for call in calls]
-
-        def give_up(_: object) -> None:
-            if all(future.done() for future in futures):  # nobody is left who would take the answer
-                carrier.cancel()
-
-        for future in futures:
-            future.add_done_callback(give_up)
+    async def _carry(
+        self, send: Send, calls: Sequence[PendingCall], futures: Sequence[asyncio.Future[Outcome]]
+    ) -> None:
+        # Nothing here refers to the task that this is: when it is given up, it holds an exception that leads here.
         try:
             try:
-                assert calls[0].send is not None
-                reply = await calls[0].send(calls)
+                reply = await send(calls)
             finally:
                 self._pass_on()
             self.calls.difference_update(calls)
             outcomes = reply if isinstance(reply, list) else await reply()
         except Exception as error:
             outcomes = [Error(_another(error), 0) for _ in calls]
-        for future in futures:
-            future.remove_done_callback(give_up)
         for future, outcome in zip(futures, outcomes, strict=True):
             if not future.done():
                 future.set_result(outcome)

@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain as in_a_row
 from typing import final
 
@@ -182,7 +181,12 @@ class Sender:
             raise DeadlineExceeded(f"{chain.outline()}: no answer of {endpoint.url} within {limit:g} s") from None
         except Exception as error:
             raise _broken(endpoint, error) from error
-        give_up = partial(_give_up, arriving)
+        ended = asyncio.Event()  # by the worker's end
+
+        def give_up() -> None:
+            ended.set()
+            _give_up(arriving)
+
         held.add(give_up)
         try:
             pieces = aiter(arriving)
@@ -197,6 +201,11 @@ class Sender:
                     with _abandoned_after(limit, give_up, chain):
                         yield outcome
             raise ProtocolError("the stream was cut: its last frame is missing")
+        except (ProtocolError, TransportError) as error:
+            if ended.is_set():
+                message = f"the worker was closed while {chain.outline()} was streamed"
+                raise TransportError(message, executed=True) from error
+            raise
         finally:
             held.discard(give_up)
             await opened.__aexit__(None, None, None)
