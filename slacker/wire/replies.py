@@ -39,7 +39,7 @@ __all__ = [
     "refusal",
 ]
 
-CHUNK_ITEMS = 250
+CHUNK_ITEMS = 500
 CHUNK_BYTES = 1 << 20
 MAX_REPLY = 0xFFFF_FFFF
 """Bytes of one result, and so of a frame, whose length has four bytes."""
