@@ -10,8 +10,37 @@ import psycopg
 import pytest
 from django.db import connection
 
+from slacker import wsgi
+from slacker.django_backend.remote import far_side
+from slacker.django_backend.scope import close_connections
+from slacker.hook import Config, Hook
+from slacker.signing import Keyring
+from tests.http.servers import AUDIENCE, KEY, HttpServer
+
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+away_only = pytest.mark.parametrize("any_worker", ["threads", "http"], indirect=True)
+"""Leaves out the worker that has the test wait."""
+
+
+class HookServer(HttpServer):
+    """Django's hook in threads of this process, each with connections of its own to the database.
+
+    Args:
+        now: its clock.
+    """
+
+    def __init__(self, now: Callable[[], int] | None = None) -> None:
+        keyring = Keyring(KEY)
+        super().__init__(wsgi.application(Hook(lambda: Config(keyring, AUDIENCE), far_side(own_thread=True), now=now)))
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            close_connections()
 
 
 def session() -> Any:
