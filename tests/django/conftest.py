@@ -146,11 +146,12 @@ def http_worker(hook: HookServer) -> Iterator[DjangoHttpWorker]:
 
 @pytest.fixture(params=["threads", "http", "inline"])
 def any_worker(request: pytest.FixtureRequest, database: dict[str, Any]) -> Iterator[Worker]:
-    """Make a worker, once of each kind that Django has; see `tests.django.helpers.away_only`."""
+    """Make a worker, once of each kind that Django has and that shares the test's memory; see the marks in helpers."""
     if request.param == "inline":
         yield from _closed_after(InlineWorker())
     else:
-        yield request.getfixturevalue({"threads": "worker", "http": "http_worker"}[request.param])
+        fixtures = {"threads": "four_threads", "http": "http_worker", "processes": "processes"}
+        yield request.getfixturevalue(fixtures[request.param])
 
 
 @pytest.fixture

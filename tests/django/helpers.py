@@ -23,6 +23,8 @@ postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=T
 
 away_only = pytest.mark.parametrize("any_worker", ["threads", "http"], indirect=True)
 """Leaves out the worker that has the test wait."""
+everywhere = pytest.mark.parametrize("any_worker", ["threads", "http", "inline", "processes"], indirect=True)
+"""Adds the one whose work cannot leave a trace in this process."""
 
 
 class HookServer(HttpServer):

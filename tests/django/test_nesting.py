@@ -29,7 +29,7 @@ from slacker import Slacker, Worker
 from slacker.nesting import find, rebuilt
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author, Book
-from tests.django.helpers import HookServer
+from tests.django.helpers import HookServer, everywhere
 
 runs: list[str] = []
 """What `noted` was called with, whichever thread ran it."""
@@ -141,6 +141,7 @@ FILTERS: dict[str, tuple[Callable[[Recipes], tuple[Any, ...]], list[str]]] = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("case", FILTERS)
 async def test_filters(recipes: Recipes, case: str) -> None:
     """Whatever filter() takes may hold recipes."""
@@ -182,6 +183,7 @@ ANNOTATIONS: dict[str, tuple[Callable[[Recipes], Any], list[Any]]] = {
 }
 
 
+@everywhere
 @pytest.mark.parametrize("case", ANNOTATIONS)
 async def test_expressions(recipes: Recipes, case: str) -> None:
     """Expressions may hold recipes."""
