@@ -28,7 +28,7 @@ Surround: TypeAlias = Callable[[ExitStack, Replay], None]
 
 
 def chunks_of(result: Any, size: int) -> Generator[list[Any], None, None]:
-    """Yield the items of `result` in lists of at most `size`.
+    """Yield the items of `result` in lists of at most `size`; if making one fails, first those before it.
 
     Raises:
         TypeError: it is not iterable.
@@ -40,7 +40,16 @@ def chunks_of(result: Any, size: int) -> Generator[list[Any], None, None]:
             f"a {type(result).__qualname__} cannot be streamed, for it is not iterable; await the recipe instead"
         ) from None
     try:
-        while chunk := list(islice(iterator, size)):
+        while True:
+            chunk: list[Any] = []
+            try:
+                chunk.extend(islice(iterator, size))
+            except Exception:  # what there was until then is in the list
+                if chunk:
+                    yield chunk
+                raise
+            if not chunk:
+                return
             yield chunk
     finally:
         if hasattr(iterator, "close"):  # of a generator: it may hold a cursor
