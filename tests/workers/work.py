@@ -285,3 +285,8 @@ def items_of(source: int, count: int, size: int) -> Iterator[Any]:
 def fail_after(count: int) -> Iterator[int]:
     yield from range(count)
     raise ValueError(f"no more than {count}")
+
+
+def with_a_lock_at(number: int) -> Iterator[Any]:
+    yield from range(number)
+    yield threading.Lock()
