@@ -188,6 +188,7 @@ class Line:
                 call.future = asyncio.get_running_loop().create_future()
                 call.holds = True
                 self._note(call)
+                self.waiting[call] = None
                 try:
                     await call.future
                 except asyncio.CancelledError:
