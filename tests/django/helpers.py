@@ -77,6 +77,11 @@ class Backends:
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state LIKE %s"
         return {pid for (pid,) in self._connection.execute(query, [self.name, state])}
 
+    def last_statement(self) -> str:
+        """Return what the one such session executes, or did last; nothing if it is gone."""
+        query = "SELECT query FROM pg_stat_activity WHERE application_name = %s"
+        return "".join([statement for (statement,) in self._connection.execute(query, [self.name])])
+
     def terminate(self, pid: int) -> None:
         """End a session as an administrator would, and return when it is gone (5 s at most)."""
         assert self._connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
