@@ -9,16 +9,18 @@ import asyncio
 import gc
 import logging
 import re
+import threading
 from collections.abc import Callable
 from contextlib import aclosing
+from itertools import count
 from typing import Any
 
 import pytest
 
 import slacker
-from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, options, stream
-from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker
-from tests.http.servers import AUDIENCE, KEY, HttpServer
+from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, options, stream, wsgi
+from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker, sender
+from tests.http.servers import AUDIENCE, KEY, Faulty, HttpServer, make_hook
 
 from . import work
 from .work import Source
@@ -286,6 +288,20 @@ async def test_waits_for_a_connection(hook: str, source: Source) -> None:
             await cancelled
 
 
+async def test_cancelled_when_it_was_just_given_a_connection(hook: str, source: Source) -> None:
+    """A stream that is cancelled at the moment that it gets its connection passes it on."""
+    async with HttpWorker(hook, key=KEY, audience=AUDIENCE, max_connections=1) as worker:
+        items = stream(source.recipe(worker, ENDLESS))
+        await items.next_chunk()
+        waiting = asyncio.ensure_future(stream(Slacker(range, worker)(3)).next_chunk())
+        await asyncio.sleep(0)
+        await items.aclose()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await Slacker(work.echo, worker)("next") == "next"
+
+
 # --- closing the worker --------------------------------------------------------------------------------------------
 
 
@@ -493,3 +509,87 @@ async def test_items_that_cannot_be_pickled(streaming_worker: Worker) -> None:
     assert await items.next_chunk() == [0, 1]
     with pytest.raises(slacker.RemoteError, match="cannot be pickled"):
         await items.next_chunk()
+
+
+# --- HTTP, when it goes wrong --------------------------------------------------------------------------------------
+
+
+def served(now: Callable[[], int]) -> HttpServer:
+    """Return a hook on a port of its own, with another clock."""
+    return HttpServer(wsgi.application(make_hook(now=now)))
+
+
+@pytest.mark.parametrize("ahead", [30_000, 120_000, -30_000, -120_000])
+async def test_clocks_that_differ(ahead: int) -> None:
+    """A stream is asked for again, by the other side's clock, if that is why it was refused."""
+    with served(lambda: sender.now() + ahead) as server:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
+            assert [n async for n in options(Slacker(range, worker)(3), timeout=10)] == [0, 1, 2]
+
+
+async def test_clocks_that_run_away() -> None:
+    """It is asked for again once: another refusal is the answer."""
+    times = count(sender.now(), 1_000_000)
+    with served(lambda: next(times)) as server:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
+            with pytest.raises(slacker.Refused) as caught:
+                await stream(Slacker(range, worker)(3)).next_chunk()
+    assert caught.value.executed is False
+    assert server.requests == 2
+
+
+async def test_no_answer_in_time(hook: str) -> None:
+    """A server that does not begin to answer within the limit ends the stream; it may have begun."""
+    opened = threading.Event()
+
+    def answer(environ: Any, start_response: Any) -> Any:
+        assert opened.wait(LONG)  # liveness bound
+        start_response("503 Busy", [("Content-Length", "0")])
+        return []
+
+    with HttpServer(answer) as server:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
+            with pytest.raises(DeadlineExceeded, match="no answer of http") as caught:
+                await stream(options(Slacker(range, worker)(3), timeout=10 * SHORT)).next_chunk()
+            opened.set()
+    assert caught.value.executed is None
+
+
+async def test_a_connection_that_breaks_before_the_answer(hook: str) -> None:
+    """A connection that ends when the request has left is a TransportError; it may have begun."""
+    faulty = Faulty(int(hook.rpartition(":")[2].strip("/")))
+    faulty.script.append(lambda connection: (connection.read_request(), connection.close()))
+    try:
+        async with HttpWorker(faulty.url, key=KEY, audience=AUDIENCE) as worker:
+            with pytest.raises(TransportError, match="the connection failed") as caught:
+                await stream(Slacker(range, worker)(3)).next_chunk()
+            assert [n async for n in Slacker(range, worker)(3)] == [0, 1, 2]
+    finally:
+        await asyncio.to_thread(faulty.close)
+    assert caught.value.executed is None
+
+
+async def test_a_connection_that_breaks_in_the_middle(source: Source) -> None:
+    """A connection that ends in the middle of a stream is an error after the items before it."""
+    with HttpServer() as server:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
+            items = stream(source.recipe(worker, ENDLESS, LARGE), chunk_size=1)
+            assert len(await items.next_chunk()) == 1
+            server.hang_up()
+            with pytest.raises((TransportError, slacker.ProtocolError), match=r"connection failed|was cut") as caught:
+                while await items.next_chunk():
+                    pass
+    assert caught.value.executed is None
+    await source.has_ended()
+
+
+async def test_a_dummy_that_pickles_refuses_what_cannot_be_sent() -> None:
+    """DummyWorker(pickled=True) shows what cannot be sent in a stream, too."""
+    with pytest.raises(slacker.Refused, match="cannot be pickled"):
+        await stream(Slacker(list, DummyWorker(pickled=True))(x for x in ())).next_chunk()
+
+
+def test_a_dummy_lets_the_users_interrupt_pass() -> None:
+    """A KeyboardInterrupt in a stream on a DummyWorker in the main thread is the user's, and ends the loop."""
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(stream(Slacker(work.fail, DummyWorker())(KeyboardInterrupt)).next_chunk())
