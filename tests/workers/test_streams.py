@@ -499,6 +499,14 @@ async def test_arguments_that_cannot_be_pickled(hook: str) -> None:
         assert await Slacker(work.echo, worker)("next") == "next"
 
 
+async def test_arguments_that_are_too_large(hook: str) -> None:
+    """A stream whose request would be larger than allowed is refused before anything is sent, as a call is."""
+    async with HttpWorker(hook, key=KEY, audience=AUDIENCE, max_request=1000) as worker:
+        with pytest.raises(slacker.Refused, match="max_request allows 1000") as caught:
+            await stream(Slacker(list, worker)(bytes(2000))).next_chunk()
+    assert (caught.value.reason, caught.value.executed) == ("too-big", False)
+
+
 async def test_items_that_cannot_be_pickled(streaming_worker: Worker) -> None:
     """An item that cannot leave a process ends a stream that has to; those before it came."""
     recipe = Slacker(work.with_a_lock_at, streaming_worker)(3)
