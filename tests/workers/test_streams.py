@@ -335,11 +335,11 @@ async def test_closing_does_not_wait_for_ever_for_servers(hook: str, source: Sou
     await items.next_chunk()
     await worker.aclose(timeout=SHORT)
     await source.has_ended()
-    with pytest.raises(TransportError, match=r"closed while items_of\(\.\.\.\) was streamed|connection") as caught:
+    with pytest.raises(TransportError, match=r"closed while items_of\(\.\.\.\) was streamed") as caught:
         while await items.next_chunk():
             pass
 
-    assert caught.value.executed is None
+    assert caught.value.executed is True
 
 
 # --- ways to read --------------------------------------------------------------------------------------------------
