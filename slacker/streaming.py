@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -29,7 +28,7 @@ Surround: TypeAlias = Callable[[ExitStack, Replay], None]
 
 
 def chunks_of(result: Any, size: int) -> Generator[list[Any], None, None]:
-    """Yield the items of `result` in lists of at most `size`.
+    """Yield the items of `result` in lists of at most `size`; if making one fails, first those before it.
 
     Raises:
         TypeError: it is not iterable.
@@ -41,7 +40,16 @@ def chunks_of(result: Any, size: int) -> Generator[list[Any], None, None]:
             f"a {type(result).__qualname__} cannot be streamed, for it is not iterable; await the recipe instead"
         ) from None
     try:
-        while chunk := list(islice(iterator, size)):
+        while True:
+            chunk: list[Any] = []
+            try:
+                chunk.extend(islice(iterator, size))
+            except Exception:  # what there was until then is in the list
+                if chunk:
+                    yield chunk
+                raise
+            if not chunk:
+                return
             yield chunk
     finally:
         if hasattr(iterator, "close"):  # of a generator: it may hold a cursor
@@ -76,6 +84,10 @@ def streamed(
         work.close()
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Work:
     # Apart from the generator, so that what a step raises cannot be taken for what closes that: a GeneratorExit.
 
@@ -102,23 +114,33 @@ class _Work:
             self._stack.close()
             return None
         except BaseException as error:
-            self._leave(error)
             if is_users_interrupt(error):
+                self._leave(error)
                 raise
-            return self._replay.failed(error)
+            return self._replay.failed(self._leave(error))
 
     def close(self) -> None:
         """End the work before its end; for whoever has all of it, nothing."""
         if not self._ended:
-            self._leave(GeneratorExit())
+            end = GeneratorExit()
+            failure = self._leave(end)
+            if failure is not end:
+                self._log(failure)
         self._replay.forget()
 
-    def _leave(self, error: BaseException) -> None:
+    def _leave(self, error: BaseException) -> BaseException:
+        """Return the error, or what became of it on the way out."""
         self._ended = True
-        chunks = getattr(self._chunks, "close", None)
-        for leave in (chunks, partial(self._stack.__exit__, type(error), error, error.__traceback__)):
-            try:
-                if leave is not None:
-                    leave()
-            except Exception:  # the stream has its end, or its failure, already
-                logger.exception("%s: what a stream leaves at its end failed", self._replay.chain.outline())
+        try:
+            getattr(self._chunks, "close", _nothing)()
+        except Exception as failure:  # there is one already, or the end, and more to leave
+            self._log(failure)
+        try:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+        except Exception as failure:
+            return failure
+        return error
+
+    def _log(self, failure: BaseException) -> None:
+        outline = self._replay.chain.outline()
+        logger.error("%s: what a stream leaves at its end failed", outline, exc_info=failure)

@@ -77,9 +77,7 @@ LAYERS = {
         "chain outcome errors signing wire workers.base workers.line workers.sender workers.transport",
         "asyncio pyqwest",
     ),
-    "workers.django_engines": Layer(
-        "chain django_backend.expressions django_backend.scope workers.base", "asyncio django"
-    ),
+    "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
     "workers.django_processes": Layer(
         "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
     ),
@@ -98,7 +96,8 @@ LAYERS = {
     "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),
     "django_backend.transactions": Layer("", "django"),
     "django_backend.scope": Layer(
-        "chain errors outcome streaming django_backend.results django_backend.transactions", "django"
+        "chain errors outcome streaming django_backend.expressions django_backend.results django_backend.transactions",
+        "django",
     ),
     "django_backend.conf": Layer("hook signing", "django"),
     "django_backend.remote": Layer(
@@ -117,7 +116,7 @@ LAYERS = {
         "django_backend.conf django_backend.lifeline", "django granian watchfiles"
     ),
     "django_backend.testing": Layer(
-        "chain outcome wsgi django_backend.expressions django_backend.remote django_backend.scope "
+        "chain outcome wsgi django_backend.remote django_backend.scope "
         "django_backend.transactions workers.base workers.local",
         "asgiref asyncio django",
     ),

@@ -27,6 +27,7 @@ from ..chain import Chain, Replay, capture
 from ..errors import DeadlineExceeded
 from ..outcome import Error, Outcome, Value
 from ..streaming import Surround, streamed
+from . import expressions as _expressions  # noqa: F401 (registers them, on either side)
 from .results import cut, settle, unread
 from .transactions import enter_transactions, is_cancelled_statement
 

@@ -28,7 +28,6 @@ from ..outcome import Outcome
 from ..workers.base import Worker, deadline_of, log_call
 from ..workers.local import hidden_loop
 from ..wsgi import application
-from . import expressions as _expressions  # noqa: F401 (registers them)
 from .remote import hook
 from .scope import Caller, perform, perform_stream, require_setup
 from .transactions import check_alias

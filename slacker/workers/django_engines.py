@@ -12,7 +12,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from ..chain import Chain
-from ..django_backend import expressions as _expressions  # noqa: F401 (registers them)
 from ..django_backend.scope import read_time_zone, require_setup
 from .base import Worker
 

@@ -24,3 +24,6 @@ class Processes(ProcessWorker):
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)
+
+    def __repr__(self) -> str:  # by the name under which it is known to whoever gets a message
+        return super().__repr__().replace(type(self).__name__, "DjangoProcessWorker")

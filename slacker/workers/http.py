@@ -199,9 +199,11 @@ class HttpWorker(Worker):
             again = Error(DeadlineExceeded(message, executed=False), 0)
         return again, sent
 
-    def _encode(self, chain: Chain, endpoint: Endpoint, options: str, deadline: float) -> wire.EncodedCall:
+    def _encode(
+        self, chain: Chain, endpoint: Endpoint, options: str, deadline: float, stream: int | None = None
+    ) -> wire.EncodedCall:
         left = int((deadline - time.monotonic()) * 1000)
-        encoded = wire.encode_call(chain, deadline=now() + self._sender.offset + left)
+        encoded = wire.encode_call(chain, deadline=now() + self._sender.offset + left, stream=stream)
         if len(encoded.pickled) > LARGE_ARGUMENTS or len(encoded.pickled) > endpoint.max_request >> 1:
             size = len(wire.envelope([encoded], options))
             if size > endpoint.max_request:
@@ -228,8 +230,7 @@ class HttpWorker(Worker):
         limit = chain.options.timeout or endpoint.timeout
 
         def encode() -> wire.EncodedCall:
-            deadline = now() + self._sender.offset + int(limit * 1000)
-            return wire.encode_call(chain, deadline=deadline, stream=chunk_size)
+            return self._encode(chain, endpoint, options, time.monotonic() + limit, chunk_size)
 
         line = self._line_here(chain)
         call = PendingCall(chain, encode(), None, time.monotonic() + limit)

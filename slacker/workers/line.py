@@ -17,6 +17,7 @@ import asyncio
 import copy
 import math
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast, final
@@ -41,8 +42,10 @@ Send: TypeAlias = Callable[[Sequence["PendingCall"]], Awaitable[Reply]]
 """Sends calls in one request, and returns when the answer has arrived."""
 
 
-Held: TypeAlias = set[Callable[[], None]]
-"""What gives up the streams that have a connection."""
+Held: TypeAlias = "weakref.WeakSet[Callable[[], None]]"
+"""What gives up the streams that have a connection. Weak: whoever drops a stream, with a loop that was closed, drops
+its connection.
+"""
 
 
 class Stopped(Exception):
@@ -132,7 +135,7 @@ class Line:
         self._max_batch = max_batch
         self.free = connections
         self._active = 0  # calls and streams, from their beginning to their end
-        self.held: Held = set()
+        self.held: Held = weakref.WeakSet()
         self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
@@ -185,6 +188,7 @@ class Line:
                 call.future = asyncio.get_running_loop().create_future()
                 call.holds = True
                 self._note(call)
+                self.waiting[call] = None
                 try:
                     await call.future
                 except asyncio.CancelledError:

@@ -10,24 +10,27 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import django
 import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from slacker import Slacker
-from slacker.workers import DjangoProcessWorker, DjangoThreadWorker
-from tests.django.helpers import Backends
+from slacker import Slacker, Worker
+from slacker.workers import DjangoHttpWorker, DjangoProcessWorker, DjangoThreadWorker
+from tests.django.helpers import Backends, HookServer
+from tests.http.servers import AUDIENCE, KEY
 from tests.postgres import PostgreSQL
 
 with pytest.MonkeyPatch.context() as environment:  # of this process only: child processes have settings of their own
     environment.setenv("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     django.setup()
 
+from slacker.django_backend.testing import InlineWorker
 from tests.django.app.models import Author, Tag  # models need the settings
 
 
@@ -120,9 +123,49 @@ def one_thread(database: dict[str, Any]) -> Iterator[DjangoThreadWorker]:
     yield from _closed_after(DjangoThreadWorker(max_workers=1))
 
 
-def _closed_after(worker: DjangoThreadWorker) -> Iterator[DjangoThreadWorker]:
+W = TypeVar("W", bound=Worker)
+
+
+def _closed_after(worker: W) -> Iterator[W]:
     yield worker
     asyncio.run(worker.aclose())
+
+
+@pytest.fixture
+def hook(database: dict[str, Any]) -> Iterator[HookServer]:
+    """Serve the hook to this process."""
+    with HookServer() as server:
+        yield server
+
+
+@pytest.fixture
+def http_worker(hook: HookServer) -> Iterator[DjangoHttpWorker]:
+    """Make a worker for the `hook`."""
+    yield from _closed_after(DjangoHttpWorker(hook.url, key=KEY, audience=AUDIENCE))
+
+
+@pytest.fixture(params=["threads", "http", "inline"])
+def any_worker(request: pytest.FixtureRequest, database: dict[str, Any]) -> Iterator[Worker]:
+    """Make a worker, once of each kind that Django has and that shares the test's memory; see the marks in helpers."""
+    if request.param == "inline":
+        yield from _closed_after(InlineWorker())
+    else:
+        fixtures = {"threads": "four_threads", "http": "http_worker", "processes": "processes"}
+        yield request.getfixturevalue(fixtures[request.param])
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List the statements that Django executes from now on, in whichever thread."""
+    executed: list[str] = []
+    execute = CursorWrapper.execute
+
+    def spy(self: CursorWrapper, sql: Any, params: Any = None) -> Any:
+        executed.append(str(sql))
+        return execute(self, sql, params)
+
+    monkeypatch.setattr(CursorWrapper, "execute", spy)
+    return executed
 
 
 @pytest.fixture

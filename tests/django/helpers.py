@@ -10,8 +10,39 @@ import psycopg
 import pytest
 from django.db import connection
 
+from slacker import wsgi
+from slacker.django_backend.remote import far_side
+from slacker.django_backend.scope import close_connections
+from slacker.hook import Config, Hook
+from slacker.signing import Keyring
+from tests.http.servers import AUDIENCE, KEY, HttpServer
+
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+away_only = pytest.mark.parametrize("any_worker", ["threads", "http"], indirect=True)
+"""Leaves out the worker that has the test wait."""
+everywhere = pytest.mark.parametrize("any_worker", ["threads", "http", "inline", "processes"], indirect=True)
+"""Adds the one whose work cannot leave a trace in this process."""
+
+
+class HookServer(HttpServer):
+    """Django's hook in threads of this process, each with connections of its own to the database.
+
+    Args:
+        now: its clock.
+    """
+
+    def __init__(self, now: Callable[[], int] | None = None) -> None:
+        keyring = Keyring(KEY)
+        super().__init__(wsgi.application(Hook(lambda: Config(keyring, AUDIENCE), far_side(own_thread=True), now=now)))
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            close_connections()
 
 
 def session() -> Any:
@@ -45,6 +76,11 @@ class Backends:
         """Return the processes that serve such sessions, those in `state` if one is given."""
         query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state LIKE %s"
         return {pid for (pid,) in self._connection.execute(query, [self.name, state])}
+
+    def last_statement(self) -> str:
+        """Return what the one such session executes, or did last; nothing if it is gone."""
+        query = "SELECT query FROM pg_stat_activity WHERE application_name = %s"
+        return "".join([statement for (statement,) in self._connection.execute(query, [self.name])])
 
     def terminate(self, pid: int) -> None:
         """End a session as an administrator would, and return when it is gone (5 s at most)."""

@@ -23,7 +23,7 @@ from slacker import Worker
 from slacker.workers import DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
 
-from .work import LIVENESS
+from .work import LIVENESS, Source, sources
 
 
 def _set_django_up() -> None:
@@ -47,10 +47,25 @@ def _django_process_worker() -> Worker:
     return DjangoProcessWorker(2)
 
 
+def _django_http_worker(url: str) -> Worker:
+    _set_django_up()
+    from slacker.workers import DjangoHttpWorker
+
+    return DjangoHttpWorker(url, key=KEY, audience=AUDIENCE)
+
+
+def _inline_worker() -> Worker:
+    _set_django_up()
+    from slacker.django_backend.testing import InlineWorker
+
+    return InlineWorker()
+
+
 LOCAL: dict[str, Callable[[str], Worker]] = {
     "DummyWorker": lambda _: DummyWorker(),
     "ThreadWorker": lambda _: ThreadWorker(4),
     "DjangoThreadWorker": lambda _: _django_thread_worker(),
+    "InlineWorker": lambda _: _inline_worker(),
 }
 """Those that hand over the very objects."""
 
@@ -58,10 +73,14 @@ WORKERS: dict[str, Callable[[str], Worker]] = {
     **LOCAL,
     "DummyWorker(pickled)": lambda _: DummyWorker(pickled=True),
     "HttpWorker": lambda url: HttpWorker(url, key=KEY, audience=AUDIENCE),
+    "DjangoHttpWorker": _django_http_worker,
     "ExecutorWorker": lambda _: ExecutorWorker(ThreadPoolExecutor(4), shutdown=True),
     "ProcessWorker": lambda _: ProcessWorker(2),
     "DjangoProcessWorker": lambda _: _django_process_worker(),
 }
+
+NO_STREAMS = ("ExecutorWorker", "ProcessWorker", "DjangoProcessWorker")
+"""Those that cannot stream."""
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +95,22 @@ def worker(request: pytest.FixtureRequest, hook: str) -> Iterator[Worker]:
     made = WORKERS[request.param](hook)
     yield made
     asyncio.run(made.aclose())
+
+
+@pytest.fixture(params=[name for name in WORKERS if name not in NO_STREAMS])
+def streaming_worker(request: pytest.FixtureRequest, hook: str) -> Iterator[Worker]:
+    made = WORKERS[request.param](hook)
+    yield made
+    asyncio.run(made.aclose())
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    """Make items for streams, by whichever worker of this process."""
+    made = Source()
+    sources[made.number] = made
+    yield made
+    del sources[made.number]
 
 
 @pytest.fixture(params=LOCAL)

@@ -12,6 +12,7 @@ import math
 import re
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from slacker import RemoteError, Slacker, Worker, WorkerClosed, chain_of
 from slacker.workers import DummyWorker
 
 from . import work
+from .conftest import NO_STREAMS
 from .work import VAR, OutOfStock, Shelf
 
 
@@ -545,6 +547,116 @@ async def test_run_is_what_a_task_takes(worker: Worker) -> None:
             group.create_task(slacker.run(Slacker(work.fail, worker)(ValueError, "a")))
             group.create_task(asyncio.sleep(work.LIVENESS))
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
+
+
+# --- streams -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 500, 1001])
+async def test_streams_what_a_list_would_hold(streaming_worker: Worker, count: int) -> None:
+    """``async for`` gives the items that the result has, in their order, however many chunks they make."""
+    assert [item async for item in Slacker(range, streaming_worker)(count)] == list(range(count))
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 6), (2, [2, 2, 2]), (4, [4, 2]), (6, [6]), (500, [6])])
+async def test_streams_in_chunks(streaming_worker: Worker, size: int, sizes: list[int]) -> None:
+    """Chunks have the size that was asked for, but for the last one; an empty one is the end, and stays it."""
+    stream = slacker.stream(Slacker(range, streaming_worker)(6), chunk_size=size)
+    chunks = [await stream.next_chunk() for _ in range(len(sizes) + 2)]
+
+    assert [len(chunk) for chunk in chunks] == [*sizes, 0, 0]
+    assert [item for chunk in chunks for item in chunk] == [*range(6)]
+
+
+@pytest.mark.parametrize("items", [[1, 2], (1, 2), {1: "a", 2: "b"}.keys(), "12"], ids=str)
+async def test_streams_whatever_is_iterable(local_worker: Worker, items: Any) -> None:
+    """What can be iterated can be streamed."""
+    assert [str(item) async for item in Slacker(items, local_worker)] == ["1", "2"]
+
+
+async def test_streams_batches_and_recipes_in_recipes(streaming_worker: Worker) -> None:
+    """Any recipe can be streamed: one with others among its arguments, and a batch."""
+    count = Slacker(len, streaming_worker)("abc")
+
+    assert [item async for item in Slacker(range)(count)] == [0, 1, 2]
+    assert [item async for item in slacker.batch(count, Slacker(work.echo)(count))] == [3, 3]
+
+
+async def test_streams_what_came_before_a_failure(streaming_worker: Worker) -> None:
+    """A failure comes after all items before it, with its step in a note; then the stream is at its end."""
+    stream = slacker.stream(Slacker(work.fail_after, streaming_worker)(5), chunk_size=2)
+    items: list[int] = []
+    with pytest.raises(ValueError, match="no more than 5") as caught:
+        async for item in stream:
+            items.append(item)
+
+    assert items == [0, 1, 2, 3, 4]
+    assert caught.value.__notes__ == ["slacker: at step 1, fail_after, of fail_after(...)"]
+    assert "fail_after" in str(caught.value.__cause__ or "".join(traceback.format_tb(caught.value.__traceback__)))
+    assert await stream.next_chunk() == []
+    await assert_works(streaming_worker)
+
+
+async def test_streams_nothing_of_a_step_that_fails(streaming_worker: Worker) -> None:
+    """A step that fails before there is anything to iterate raises when the first item is asked for."""
+    with pytest.raises(AttributeError) as caught:
+        [item async for item in Slacker(Shelf, streaming_worker)("a").titel]
+
+    assert caught.value.__notes__ == ["slacker: at step 2, .titel, of Shelf(...).titel"]
+
+
+@pytest.mark.parametrize("value", [None, 7, work.Payload()], ids=["None", "int", "object"])
+async def test_streams_nothing_else(streaming_worker: Worker, value: Any) -> None:
+    """What is not iterable is a TypeError that names its type."""
+    name = type(value).__name__
+    with pytest.raises(TypeError, match=f"a {name} cannot be streamed, for it is not iterable; await the recipe"):
+        [item async for item in Slacker(work.echo, streaming_worker)(value)]
+    await assert_works(streaming_worker)
+
+
+@pytest.mark.parametrize("kind", [StopIteration, GeneratorExit, SystemExit, asyncio.CancelledError, work.Odd])
+async def test_streams_wrap_what_must_not_be_raised_on_a_loop(
+    streaming_worker: Worker, kind: type[BaseException]
+) -> None:
+    """What means something to a loop or a generator arrives as RemoteError in a stream, too."""
+    with pytest.raises(RemoteError, match=kind.__name__) as caught:
+        [item async for item in Slacker(work.fail, streaming_worker)(kind)]
+
+    assert caught.value.executed is True
+    await assert_works(streaming_worker)
+
+
+async def test_streams_see_the_callers_context(local_worker: Worker) -> None:
+    """The work of a stream sees the caller's context variables, and keeps to itself what it sets."""
+    VAR.set("the caller's")
+
+    assert [value async for value in Slacker(work.swap_var, local_worker)(["the", "work's"])] == list("the caller's")
+    assert [value async for value in Slacker(work.get_var, local_worker)()] == list("the caller's")
+
+
+async def test_streams_nothing_once_closed(streaming_worker: Worker, source: work.Source) -> None:
+    """A stream that begins after aclose raises WorkerClosed, and did not run."""
+    await streaming_worker.aclose()
+    with pytest.raises(WorkerClosed, match="did not run") as caught:
+        [item async for item in source.recipe(streaming_worker, 1)]
+
+    assert (caught.value.executed, source.made) == (False, 0)
+
+
+async def test_streams_begin_when_they_are_read(streaming_worker: Worker, source: work.Source) -> None:
+    """A stream that nobody reads does nothing, and may be closed."""
+    stream = slacker.stream(source.recipe(streaming_worker, 1))
+    await stream.aclose()
+
+    assert source.made == 0
+    assert [item async for item in stream] == []
+
+
+@pytest.mark.parametrize("worker", NO_STREAMS, indirect=True)
+async def test_refuses_streams_by_name(worker: Worker) -> None:
+    """A worker that cannot stream says so at once, by its name, and that others can."""
+    with pytest.raises(TypeError, match=rf"^{type(worker).__name__}\(.*cannot stream range\(...\); ThreadWorker, "):
+        slacker.stream(Slacker(range, worker)(3))
 
 
 # --- in place ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -238,3 +238,55 @@ def set_up(directory: str, name: str, fails: bool) -> Any:
     if fails:
         raise LookupError("nothing to set up")
     return slacker.wire.serve, lambda: Path(directory, "ended").touch()
+
+
+# --- streams -----------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """Items that are made one by one, in this process, and what is known of that.
+
+    Attributes:
+        made: how many were made so far.
+        ended: set when no more will be made, and whatever made them was left.
+        gate: where the item that has this number waits until the test opens it.
+    """
+
+    def __init__(self) -> None:
+        self.number = id(self)
+        self.made = 0
+        self.ended = threading.Event()
+        self.gate: int | None = None
+        self.opened = threading.Event()
+
+    def recipe(self, worker: Worker | None, count: int, size: int = 0) -> Any:
+        """Return the recipe for a generator of `count` numbers; with a size, of so many bytes instead."""
+        return Slacker(items_of, worker)(self.number, count, size)
+
+    async def has_ended(self) -> None:
+        assert await asyncio.to_thread(self.ended.wait, LIVENESS)  # liveness bound
+
+
+sources: dict[int, Source] = {}
+
+
+def items_of(source: int, count: int, size: int) -> Iterator[Any]:
+    made_by = sources[source]
+    try:
+        for number in range(count):
+            if made_by.gate == number:
+                assert made_by.opened.wait(LIVENESS)  # liveness bound
+            made_by.made += 1
+            yield b"%0*d" % (size, number) if size else number
+    finally:
+        made_by.ended.set()
+
+
+def fail_after(count: int) -> Iterator[int]:
+    yield from range(count)
+    raise ValueError(f"no more than {count}")
+
+
+def with_a_lock_at(number: int) -> Iterator[Any]:
+    yield from range(number)
+    yield threading.Lock()

@@ -6,17 +6,18 @@ Django runs the TestCases first, and after them, in alphabetical order, the Tran
 
 import asyncio
 import threading
+from contextlib import aclosing
 
 import tornado.testing
 import tornado.web
 from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from django.utils import translation
 
-from slacker import Slacker, WorkerClosed, adisp, run
+from slacker import Slacker, WorkerClosed, adisp, batch, options, run, stream
 from slacker.django_backend.testing import InlineWorker
 from slacker.workers import DjangoProcessWorker, DjangoThreadWorker
 
@@ -43,6 +44,14 @@ def email_backend():
     return settings.EMAIL_BACKEND
 
 
+def create_each(names):
+    for name in names:
+        yield Author.objects.create(name=name)
+
+
+creating = Slacker(create_each, DjangoThreadWorker())
+
+
 def activate(code):
     before = translation.get_language()
     translation.activate(code)
@@ -67,6 +76,15 @@ class InAsyncTests(TestCase):
     async def test_work_is_done_in_the_thread_of_the_test(self):
         """Thread and connection are those that sync_to_async uses: the test's own."""
         self.assertEqual(await sync_to_async(here)(), await where)
+
+    async def test_a_stream(self):
+        """A stream reads the rows of the test, in its thread, also when it is left early."""
+        await authors.create(name="Bob")
+
+        self.assertEqual(["Ann", "Bob"], [author.name async for author in authors.order_by("name")])
+        async with aclosing(stream(authors.order_by("name"), chunk_size=1)) as rows:
+            self.assertEqual("Ann", (await anext(aiter(rows))).name)
+        self.assertEqual(2, await Author.objects.acount())
 
     async def test_calls_in_parallel(self):
         """fetch() and gather() work as elsewhere; in the test's one thread the calls follow each other."""
@@ -139,6 +157,43 @@ class InSyncTests(TestCase):
         with self.assertRaises(ZeroDivisionError):
             asyncio.run(run(Slacker(create_and_fail, DjangoThreadWorker())("Bob")))
 
+        self.assertEqual(1, Author.objects.count())
+
+    def test_a_batch_in_a_transaction_is_a_savepoint(self):
+        """A batch that is rolled back leaves what the test itself wrote alone."""
+        recipe = options(batch(authors.create(name="Bob"), authors.create(name="Ann")), atomic=True)
+        with self.assertRaises(IntegrityError):
+            asyncio.run(run(recipe))
+
+        self.assertEqual(1, Author.objects.count())
+
+    def test_hooks_wait_for_the_transaction_of_the_test(self):
+        """on_commit hooks of a batch are those of the test's transaction: captureOnCommitCallbacks finds them."""
+        hook = Slacker(transaction.on_commit, DjangoThreadWorker())
+        with self.captureOnCommitCallbacks() as callbacks:
+            asyncio.run(run(options(batch(hook(here), authors.create(name="Bob")), atomic=True)))
+
+        self.assertEqual([here], callbacks)
+
+    def test_a_stream(self):
+        """A stream reads the rows of the test, and leaving it early leaves nothing open."""
+        Author.objects.create(name="Bob")
+
+        async def first():
+            async with aclosing(stream(authors.order_by("name"), chunk_size=1)) as rows:
+                return (await anext(aiter(rows))).name
+
+        self.assertEqual("Ann", asyncio.run(first()))
+        self.assertEqual(2, Author.objects.count())
+
+    def test_a_stream_in_a_transaction(self):
+        """One that writes, in a transaction of its own, and is left early, is rolled back to a savepoint."""
+
+        async def first():
+            async with aclosing(stream(options(creating(["Bob", "Zoe"]), atomic=True), chunk_size=1)) as rows:
+                return (await anext(aiter(rows))).name
+
+        self.assertEqual("Bob", asyncio.run(first()))
         self.assertEqual(1, Author.objects.count())
 
     def test_the_language_goes_along(self):

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,27 @@ def wait_for(begun: str, may_end: str) -> str:
     while not Path(may_end).exists():
         time.sleep(0.01)
     return "ended"
+
+
+def endless(size: int) -> Iterator[bytes]:
+    """Query once, and yield that many bytes again and again."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    while True:
+        yield bytes(size)
+
+
+def fill(count: int) -> None:
+    """Leave that many books of one author in the database."""
+    from .models import Author, Book
+
+    with transaction.atomic():
+        Author.objects.all().delete()
+        ann = Author.objects.create(name="Ann")
+        Book.objects.bulk_create([Book(author=ann, title=f"{n:050}") for n in range(count)], batch_size=1000)
+
+
+def peak() -> int:
+    """Return the most bytes of memory that this process ever had."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) << 10
