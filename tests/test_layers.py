@@ -61,17 +61,17 @@ LAYERS = {
     "workers.local": Layer(
         "chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool", "asyncio"
     ),
-    "workers.transfer": Layer("chain outcome wire workers.base workers.turns"),
+    "workers.transfer": Layer("chain outcome wire workers.base workers.decoding"),
     "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
     "workers.child": Layer("errors wire workers.transfer"),
     "workers.processes": Layer(
         "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
     ),
-    "workers.turns": Layer("", "asyncio"),
+    "workers.decoding": Layer("outcome signing wire", "asyncio"),
     "workers.transport": Layer("", "pyqwest"),
     "workers.line": Layer("chain outcome errors wire", "asyncio"),
     "workers.sender": Layer(
-        "chain outcome errors signing wire workers.line workers.transport workers.turns", "asyncio"
+        "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"
     ),
     "workers.http": Layer(
         "chain outcome errors signing wire workers.base workers.line workers.sender workers.transport",

@@ -44,6 +44,8 @@ def pack_column(values: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
         Unusual: there are values of other types than the known ones.
     """
     types = set(map(type, values))
+    if len(types) == 1 and types <= _SAME_IF_EQUAL and values.count(values[0]) == len(values):
+        return ["same", values[0], len(values)]  # flags, countries, what is empty in all rows
     if types <= _AT_BEST:
         return values
     others = types - {_NONE}
@@ -161,6 +163,7 @@ _PACKERS: Final[dict[type, Callable[[Any], list[Any] | None]]] = {
 """By type, what packs values of it, or returns None if they are better off as they are."""
 
 _UNPACKERS: Final[dict[str, Callable[..., list[Any]]]] = {
+    "same": lambda value, size: [value] * size,
     "str": _strings,
     "datetime": _datetimes,
     "date": _dates,
@@ -172,6 +175,8 @@ _UNPACKERS: Final[dict[str, Callable[..., list[Any]]]] = {
 
 _NONE: Final = type(None)
 _AT_BEST: Final = frozenset({_NONE, bool, int, float, complex, bytes})
+_SAME_IF_EQUAL: Final = frozenset({_NONE, bool, int, str, bytes})
+"""Equal values of one of these types cannot be told apart, unlike floats with their zeros."""
 _LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
 _CONTAINERS: Final = _AT_BEST | {str, list, tuple, dict, set, frozenset}
 _ZONES: Final = frozenset({_NONE, dt.timezone, zoneinfo.ZoneInfo})

@@ -101,7 +101,7 @@ def as_it_is(value: Any) -> Any:
 def encode_outcome(outcome: Outcome, number: int, pack: Pack = as_it_is, *, is_batch: bool = False) -> Iterator[Frame]:
     """Yield the frames of what happened to a call whose first answer has that number.
 
-    A long list, tuple, dict, set or frozenset, of just that class, is cut into frames of at most 250 items or 1 MiB,
+    A long list, tuple, dict, set or frozenset, of just that class, is cut into frames of at most 500 items or 1 MiB,
     so that neither side has to hold it twice or decode it at once. Objects that items of two frames share become
     two. A larger item, and items that share what is large, are one frame whatever their size.
 

@@ -13,17 +13,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain as in_a_row
 from typing import final
 
 from .. import wire
 from ..chain import Chain
 from ..errors import DeadlineExceeded, ProtocolError, Refused, TransportError
-from ..outcome import Error, Outcome, Value
+from ..outcome import Error, Value
 from ..signing import Keyring, ReplyOpener, Signature
+from .decoding import AT_ONCE, Pace, decode
 from .line import Held, PendingCall, Reply
 from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
-from .turns import AT_ONCE, Pace
 
 __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 
@@ -112,14 +113,7 @@ class Sender:
                 return answers.outcomes()
             first = None
 
-        async def decode() -> list[Outcome]:
-            pace = Pace()
-            for frame in frames if first is None else in_a_row([first], frames):
-                await pace.before(len(frame[2]))  # a long result must not stall the loop
-                answers.take(*frame)
-            return answers.outcomes()
-
-        return decode
+        return partial(decode, answers, frames if first is None else in_a_row([first], frames))
 
     # --- streams ----------------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from .. import wire
 from ..chain import Chain
 from ..outcome import Outcome
+from . import decoding
 from .base import logger
-from .turns import Pace
 
 __all__ = ["Frames", "decode", "encode"]
 
@@ -50,9 +51,9 @@ async def decode(chain: Chain, frames: Frames) -> Outcome:
     Raises:
         Refused, ProtocolError: as `slacker.wire.Answers`.
     """
-    answers = wire.Answers([chain])
-    pace = Pace()
+    return (await decoding.decode(wire.Answers([chain]), _used_up(frames)))[0]
+
+
+def _used_up(frames: Frames) -> Iterator[tuple[int, int, bytes]]:
     while frames:
-        await pace.before(len(frames[0][2]))
-        answers.take(*frames.popleft())
-    return answers.outcomes()[0]
+        yield frames.popleft()

@@ -902,7 +902,7 @@ KINDS: dict[str, Callable[[Iterable[int]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 2, 249, 250, 251, 500, 501, 1234])
+@pytest.mark.parametrize("size", [1, 2, 499, 500, 501, 1000, 1001, 1234])
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 def test_long_containers(make: Callable[[Iterable[int]], Any], size: int) -> None:
     """A container of any length arrives as it is, of its own kind, and in its order."""
@@ -912,10 +912,10 @@ def test_long_containers(make: Callable[[Iterable[int]], Any], size: int) -> Non
     assert (type(outcome.value), outcome.value, list(outcome.value)) == (type(value), value, list(value))
 
 
-@pytest.mark.parametrize("size", [249, 250, 251, 500, 501, 1234])
+@pytest.mark.parametrize("size", [499, 500, 501, 1000, 1001, 1234])
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-def test_frames_of_250(make: Callable[[Iterable[int]], Any], size: int) -> None:
-    """No frame holds more than 250 items, and only the last one fewer."""
+def test_frames_of_500(make: Callable[[Iterable[int]], Any], size: int) -> None:
+    """No frame holds more than 500 items, and only the last one fewer."""
     frames = frames_of(Value(make(range(size))))
     expected = [Kind.VALUE] if size <= CHUNK_ITEMS else [Kind.CHUNK] * math.ceil(size / CHUNK_ITEMS)
     assert [frame.kind for frame in frames] == expected

@@ -1,0 +1,103 @@
+"""Long replies, decoded a part at a time: one part in each turn of a loop, whichever reply it is of.
+
+`asyncio.sleep(0)` would keep the parts of one reply apart, but not those of replies that come at once: eight reports
+would each decode a part in every turn. And what is decoded are thousands of new objects, none of them garbage, which
+the collector would look through again and again; so it rests until the reply is decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import final
+
+from ..outcome import Outcome
+from ..signing import OpenedFrame
+from ..wire import Answers
+
+__all__ = ["AT_ONCE", "Pace", "decode"]
+
+AT_ONCE = 16 << 10
+"""Bytes that may be decoded in one turn, if they are of small parts: it takes a fraction of a millisecond."""
+
+
+async def decode(answers: Answers, frames: Iterable[OpenedFrame]) -> list[Outcome]:
+    """Have `answers` take `frames`, and return the outcomes.
+
+    Raises:
+        Refused, ProtocolError: as `Answers`, and as `frames` does.
+    """
+    pace = Pace()
+    with _collector_at_rest():
+        for frame in frames:
+            await pace.before(len(frame[2]))
+            answers.take(*frame)
+        return answers.outcomes()
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    # Replies that come meanwhile do not prolong it: the collector gets its turn when the first of them is decoded.
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@final
+class Pace:
+    """Has the parts of one reply wait for turns, unless they are small."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = AT_ONCE
+
+    async def before(self, size: int) -> None:
+        """Wait, if it is time to, before a part of so many bytes is decoded."""
+        self._left -= size
+        if self._left < 0:
+            await _turn()
+            self._left = max(0, AT_ONCE - size)
+
+
+@final
+class _Turns:
+    """Those who wait for a turn of one loop; to which nothing here refers."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    def call(self) -> None:
+        """Let the next one go on, and have the one after it called in the next turn."""
+        while self.waiting:
+            next_one = self.waiting.popleft()
+            if not next_one.done():  # cancelled
+                next_one.set_result(None)
+                break
+        if self.waiting:
+            asyncio.get_running_loop().call_soon(self.call)
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
+
+
+async def _turn() -> None:
+    """Wait for a later turn of the loop, one that nobody else was given."""
+    loop = asyncio.get_running_loop()
+    turns = _turns.get(loop)
+    if turns is None:
+        turns = _turns[loop] = _Turns()
+    future = loop.create_future()
+    turns.waiting.append(future)
+    if len(turns.waiting) == 1:
+        loop.call_soon(turns.call)
+    await future
