@@ -48,8 +48,6 @@ class Sessions:
 
 @pytest.fixture
 def sessions(database: dict[str, Any]) -> Iterator[Sessions]:
-    if "postgresql" not in database["ENGINE"]:
-        pytest.skip("only PostgreSQL tells of its sessions")
     made = Sessions(database)
     yield made
     made.close()
