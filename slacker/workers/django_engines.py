@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from django.conf import settings
@@ -82,8 +82,8 @@ class Shareable(Worker):
         """Whether it was made without arguments."""
         return self._own is None
 
-    async def run(self, chain: Chain) -> Any:
-        return await self._engine().run(chain)
+    def run(self, chain: Chain) -> Coroutine[Any, Any, Any]:
+        return self._engine().run(chain)
 
     def submit(self, chain: Chain) -> asyncio.Future[Any]:
         return self._engine().submit(chain)
