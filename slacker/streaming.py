@@ -37,7 +37,7 @@ def chunks_of(result: Any, size: int) -> Generator[list[Any], None, None]:
         iterator = iter(result)
     except TypeError:
         raise TypeError(
-            f"a {type(result).__qualname__} cannot be streamed, for it is not iterable; await the recipe instead"
+            f"{type(result).__qualname__} objects cannot be streamed, for they are not iterable; await the recipe"
         ) from None
     try:
         while True:

@@ -16,6 +16,20 @@ from blockbuster import BlockBusterFunction, blockbuster_ctx
 
 from tests.postgres import PostgreSQL, running_postgresql
 
+ONCE = (
+    *("tests/examples/", "tests/http/test_leaks.py", "tests/http/test_memory.py", "tests/http/test_pyqwest.py"),
+    *("tests/django/test_leaks.py", "tests/workers/test_leaks.py", "tests/remote/test_mutations.py"),
+    *("tests/servers/test_strangers.py", "tests/servers/test_life.py", "tests/servers/test_readme_hook.py"),
+    *("tests/test_benchmarks.py", "tests/test_bootstrap.py"),
+)
+"""What takes long and hardly depends on the Python: CI runs it on one, and the rest, ``-m "not once"``, on all."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(config.rootpath).as_posix().startswith(ONCE):
+            item.add_marker("once")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

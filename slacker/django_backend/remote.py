@@ -7,7 +7,6 @@ import functools
 import time
 import zoneinfo
 from collections.abc import Callable, Generator, Mapping
-from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -58,8 +57,7 @@ def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outc
     if (refused := _refusal(options)) is not None:
         return refused
     deadline = _deadline(options.get("deadline"))
-    # In a context of its own, as in a ThreadWorker: what the work sets there is not seen by the thread's next chain.
-    return copy_context().run(perform, chain, _caller(options), own_thread=own_thread, deadline=deadline)
+    return perform(chain, _caller(options), own_thread=own_thread, deadline=deadline)
 
 
 def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
@@ -68,13 +66,7 @@ def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Gener
         yield refused
         return
     deadline = _deadline(options.get("deadline"))
-    outcomes = perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
-    context = copy_context()  # one for all chunks: what surrounds the work stays entered between them
-    try:
-        while (outcome := context.run(next, outcomes, None)) is not None:
-            yield outcome
-    finally:
-        context.run(outcomes.close)
+    yield from perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
 
 
 def far_side(*, own_thread: bool) -> wire.FarSide:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -185,7 +186,7 @@ def _stream(head: Head, far_side: FarSide, now: Clock) -> Iterator[Frame]:
         yield late
         return
     chain = head.chain(0)
-    with contextlib.closing(far_side.stream(chain, options)) as outcomes:
+    with contextlib.closing(_in_one_context(far_side.stream(chain, options))) as outcomes:
         for outcome in outcomes:
             for frame in _encode_chunk(outcome, far_side.pack):
                 if frame.kind == Kind.ERROR:
@@ -193,6 +194,16 @@ def _stream(head: Head, far_side: FarSide, now: Clock) -> Iterator[Frame]:
                     return
                 yield frame
     yield Frame(Kind.END | Kind.LAST, 0, b"")
+
+
+def _in_one_context(outcomes: Generator[Value | Error, None, None]) -> Generator[Value | Error, None, None]:
+    """Yield `outcomes`, made in a context of their own, in which what surrounds the work stays entered."""
+    context = copy_context()
+    try:
+        while (outcome := context.run(next, outcomes, None)) is not None:
+            yield outcome
+    finally:
+        context.run(outcomes.close)
 
 
 def _encode_chunk(outcome: Value | Error, pack: Pack) -> Iterator[Frame]:
@@ -210,6 +221,7 @@ def _refusal_if_late(options: Mapping[str, Any], answer: int, now: int) -> Frame
 
 def _perform(perform: Perform, chain: Chain, options: Mapping[str, Any]) -> Outcome:
     try:
-        return perform(chain, options)
+        # In a context of its own, as in a ThreadWorker: what the work sets is not seen by the thread's next chain.
+        return copy_context().run(perform, chain, options)
     except Exception as error:  # options that make no sense to it
         return Error(error, 0)

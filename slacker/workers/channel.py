@@ -59,6 +59,7 @@ class Giver:
         self._requests = requests
         self._inbox = inbox
         self._limit = limit
+        self.began = False
 
     def give_all(self, outcomes: Generator[Value | Error, None, None]) -> None:
         """Give each outcome as it is asked for, and an empty chunk at the end, until nobody asks any more.
@@ -66,6 +67,7 @@ class Giver:
         Raises:
             TimeoutError: nobody did for as long as the limit.
         """
+        self.began = True
         try:
             for outcome in outcomes:
                 if not self._give(outcome):

@@ -136,27 +136,15 @@ class ThreadWorker(Worker):
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
         asker = Asker()
-        job = self._pool.submit(chain, self._giver(asker, chain, chunk_size), limited=False)
+        giver = Giver(chain, asker.requests, inbox_of(running_loop()), chain.options.timeout)
+        job = self._pool.submit(chain, _giving(giver, self.streamer(chunk_size)), limited=False)
         job.add_done_callback(_look_at)  # or it is said that nobody did, when the consumer left before
         try:
-            while chunk := await _next_chunk(asker, job, chain):
+            while chunk := await _next_chunk(asker, giver, job, chain):
                 yield chunk
         finally:
             asker.close()
             job.cancel()  # if it did not begin, it never will
-
-    def _giver(self, asker: Asker, chain: Chain, chunk_size: int) -> Callable[[Chain], Outcome]:
-        giver = Giver(chain, asker.requests, inbox_of(running_loop()), chain.options.timeout)
-        streamer = self.streamer(chunk_size)
-
-        def give_all(chain: Chain) -> Outcome:
-            try:
-                giver.give_all(streamer(chain))
-            except TimeoutError as error:
-                return Error(error, 0)
-            return Value(None)
-
-        return give_all
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Take no more calls, and wait for those that were accepted.
@@ -187,7 +175,20 @@ class ThreadWorker(Worker):
         return f"{type(self).__name__}(max_workers={pool.max_workers}{bound})"
 
 
-async def _next_chunk(asker: Asker, job: asyncio.Future[Any], chain: Chain) -> list[Any]:
+def _giving(
+    giver: Giver, streamer: Callable[[Chain], Generator[Value | Error, None, None]]
+) -> Callable[[Chain], Outcome]:
+    def give_all(chain: Chain) -> Outcome:
+        try:
+            giver.give_all(streamer(chain))
+        except TimeoutError as error:
+            return Error(error, 0)
+        return Value(None)
+
+    return give_all
+
+
+async def _next_chunk(asker: Asker, giver: Giver, job: asyncio.Future[Any], chain: Chain) -> list[Any]:
     """Return the next chunk, or raise why none will come: the work was refused, or is given up."""
     limit = chain.options.timeout
     chunk = asker.ask()
@@ -198,7 +199,8 @@ async def _next_chunk(asker: Asker, job: asyncio.Future[Any], chain: Chain) -> l
     if job.done() and not isinstance(job.exception(), TimeoutError):
         return job.result() or []
     late = "asked for the next chunk" if job.done() else "made a chunk"
-    raise DeadlineExceeded(f"{chain.outline()}: nobody {late} for {limit:g} s; the stream is ended")
+    message = f"{chain.outline()}: nobody {late} for {limit:g} s; the stream is ended"
+    raise DeadlineExceeded(message, executed=None if giver.began else False)
 
 
 def _look_at(job: asyncio.Future[Any]) -> None:

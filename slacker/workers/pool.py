@@ -217,7 +217,7 @@ class Pool:
             if job.future.done():
                 return
             message = f"{job.chain.outline()} was not done within {job.chain.options.timeout:g} s; it "
-            message += "goes on in its thread" if began else "did not run"
+            message += "goes on where it runs" if began else "did not run"
             job.future.set_exception(DeadlineExceeded(message, executed=None if began else False))
 
     def _refusal(self, chain: Chain) -> Exception | None:

@@ -118,7 +118,7 @@ async def test_what_cannot_be_streamed(any_worker: Worker, database: Any, attrib
 
 async def test_one_row(any_worker: Worker, library: dict[str, Author]) -> None:
     """A model instance is not iterable: a TypeError names its class."""
-    with pytest.raises(TypeError, match="a Author cannot be streamed, for it is not iterable"):
+    with pytest.raises(TypeError, match="Author objects cannot be streamed, for they are not iterable"):
         [item async for item in Slacker(Author, any_worker).objects.get(name="Ann")]
 
 

@@ -609,7 +609,7 @@ async def test_streams_nothing_of_a_step_that_fails(streaming_worker: Worker) ->
 async def test_streams_nothing_else(streaming_worker: Worker, value: Any) -> None:
     """What is not iterable is a TypeError that names its type."""
     name = type(value).__name__
-    with pytest.raises(TypeError, match=f"a {name} cannot be streamed, for it is not iterable; await the recipe"):
+    with pytest.raises(TypeError, match=f"{name} objects cannot be streamed, for they are not iterable"):
         [item async for item in Slacker(work.echo, streaming_worker)(value)]
     await assert_works(streaming_worker)
 
