@@ -23,7 +23,7 @@ from .goals import GOALS, Goal, judge
 from .measure import FULL, QUICK
 from .tables import Table
 
-SUITES = ("threads", "recording", "rows", "remote", "processes", "fetching", "traffic", "load", "handler")
+SUITES = ("threads", "recording", "rows", "remote", "processes", "fetching", "traffic", "trips", "load", "handler")
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

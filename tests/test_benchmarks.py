@@ -64,6 +64,8 @@ ROWS = {
     "fetch-5000": FETCHING_PEERS,
     "fetch-20000": [name for name in FETCHING_PEERS if name not in ("Dask", "Pyro5")],
     "traffic": ["slacker over HTTP", "2011 way", "aiohttp + pickle", "RPyC", "Pyro5"],
+    "batch-20": ["20 calls", "20 calls at once", "a batch of 20"],
+    "stream": ["slacker over HTTP"],
     "load-1": LOAD_PEERS,
     "load-16": LOAD_PEERS,
     "load-64": LOAD_PEERS,

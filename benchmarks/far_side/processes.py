@@ -51,17 +51,27 @@ class FarSides:
         threads: in each process.
         ports: by the name of the server; of those that have one process, one for each.
         pool: a process pool with Django set up, if there is one.
+        pids: by the name of the server, of the processes that were started.
     """
 
     processes: int
     threads: int
     ports: dict[str, list[int]]
     pool: ProcessPoolExecutor | None
+    pids: dict[str, list[int]]
 
     @property
     def connections(self) -> int:
         """How many calls they can work on at once."""
         return self.processes * self.threads
+
+    def processes_of(self, name: str) -> list[Path]:
+        """Return where Linux tells of the processes of a server, those that it started itself included."""
+        found, new = [], self.pids[name]
+        while new:
+            found += new
+            new = [pid for pid, parent in _parents() if parent in new]
+        return [Path(f"/proc/{pid}") for pid in found]
 
     @property
     def hook_url(self) -> str:
@@ -94,7 +104,8 @@ def far_sides(servers: Collection[str], *, processes: int = 1, threads: int = 4)
         ]
         for server in started:
             server.wait()
-        yield FarSides(processes, threads, ports, pool)
+        pids = {name: [server.pid for server in started if server.name == name] for name in ports}
+        yield FarSides(processes, threads, ports, pool, pids)
         for server in started:
             server.ask_to_stop()  # all at once
 
@@ -128,6 +139,15 @@ def _make_data() -> None:
     connections.close_all()
 
 
+def _parents() -> list[tuple[int, int]]:
+    """Return each process of this machine with its parent."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append((int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])))
+    return found
+
+
 def _pool(processes: int) -> ProcessPoolExecutor:
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(processes, mp_context=spawn, initializer=django.setup, initargs=(False,))
@@ -141,7 +161,7 @@ def _free_port() -> int:
 
 class _Server:
     def __init__(self, name: str, port: int, processes: int, threads: int, logs: Path) -> None:
-        self._name = name
+        self.name = name
         self._port = port
         self._log = logs / f"{name}-{port}.log"
         command = [
@@ -153,11 +173,15 @@ class _Server:
                 [sys.executable, "-m", *command], cwd=CHECKOUT, stdout=log, stderr=subprocess.STDOUT
             )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait(self) -> None:
         end = time.monotonic() + LIVENESS
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{self._name} did not start:\n{self._log.read_text()}")
+                raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text()}")
             time.sleep(0.05)
 
     def _listens(self) -> bool:
