@@ -1,7 +1,7 @@
 """One trip for many: 20 look-ups in a batch beside 20 calls, and a stream that is too long for a list.
 
-The stream has a million rows (20 000 users, read fifty times). Its memory is what either side takes at most beyond what it
-had before, as the system counts it; Linux only, from /proc.
+The stream has a million rows (20 000 users, read fifty times). Its memory is what either side takes at most beyond
+what it had before, as the system counts it; Linux only, from /proc.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _stream(effort: Effort, sides: FarSides) -> Table:
             recipe = Slacker(all_users, worker)(times)
 
             async def turn() -> object:
-                return sum([1 async for _ in stream(recipe)])
+                count = 0
+                async for _ in stream(recipe):
+                    count += 1
+                return count
 
             async def meter(case: Case) -> dict[str, float]:
                 here, there = _Memory([Path("/proc/self")]), _Memory(sides.processes_of("runslacker"))
