@@ -63,7 +63,7 @@ def _table(count: int, names: list[str], effort: Effort, sides: FarSides) -> Tab
     return Table(
         f"fetch-{count}",
         f"list(User.objects.all()[:{fetched}]) on SQLite",
-        take_turns(lambda: cases_of(PEERS, sides, case), effort),
+        take_turns(lambda: cases_of(names, sides, case), effort),
         baseline=BASELINE,
         compared=in_ms(LOOP_CPU),
         notes=NOTES,

@@ -60,7 +60,7 @@ def tables(effort: Effort) -> list[Table]:
             Table(
                 "handler",
                 f"A handler without work, while {REPORTS} reports of {rows} rows run",
-                take_turns(lambda: _sitting(PEERS, sides, rows), effort),
+                take_turns(lambda: _sitting(sides, rows), effort),
                 baseline=BASELINE,
                 compared=P99,
                 notes=[
@@ -71,7 +71,7 @@ def tables(effort: Effort) -> list[Table]:
 
 
 @asynccontextmanager
-async def _sitting(names: list[str], sides: FarSides, rows: int) -> AsyncIterator[list[Case]]:
+async def _sitting(sides: FarSides, rows: int) -> AsyncIterator[list[Case]]:
     async with _visitor() as visitor:
 
         def case(peer: Peer) -> Case | None:

@@ -54,7 +54,10 @@ class InlineWorker(Worker):
         work = partial(perform, chain, Caller.current(), own_thread=False, deadline=deadline_of(chain))
         outcome = await _on_the_tests_thread(partial(_run_in_copied_context, work))
         log_call(chain, outcome, 0.0, time.perf_counter() - begun)
-        return outcome.unwrap(chain)
+        try:
+            return outcome.unwrap(chain)
+        finally:
+            del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import logging
 import os
-import time
 import urllib.parse
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -110,12 +109,13 @@ class HttpWorker(Worker):
         self._last_line: tuple[Callable[[], object], Line | None] = _no_loop, None  # found faster
 
     async def run(self, chain: Chain) -> Any:
-        begun = time.monotonic()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         outcome, sent = await self._ask(chain, begun)
         if isinstance(outcome, Error):
             outcome, sent = await self._ask_by_their_clock(chain, begun, outcome, sent)
         if logger.isEnabledFor(logging.DEBUG):
-            ended = time.monotonic()
+            ended = loop.time()
             log_call(chain, outcome, (sent or ended) - begun, ended - (sent or ended))
         try:
             return outcome.unwrap(chain)
@@ -175,7 +175,7 @@ class HttpWorker(Worker):
             deadline = begun + (chain.options.timeout or endpoint.timeout)
             options = self.options()
             encoded = self._encode(chain, endpoint, options, deadline)
-            call = PendingCall(chain, encoded, (endpoint, options), deadline)
+            call = PendingCall(chain, encoded, (endpoint, options), begun, deadline)
             return await self._line_here(chain).run(call, self._sender.send), call.sent
         except Stopped:
             assert call is not None
@@ -202,7 +202,7 @@ class HttpWorker(Worker):
     def _encode(
         self, chain: Chain, endpoint: Endpoint, options: str, deadline: float, stream: int | None = None
     ) -> wire.EncodedCall:
-        left = int((deadline - time.monotonic()) * 1000)
+        left = int((deadline - asyncio.get_running_loop().time()) * 1000)
         encoded = wire.encode_call(chain, deadline=now() + self._sender.offset + left, stream=stream)
         if len(encoded.pickled) > LARGE_ARGUMENTS or len(encoded.pickled) > endpoint.max_request >> 1:
             size = len(wire.envelope([encoded], options))
@@ -221,6 +221,7 @@ class HttpWorker(Worker):
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
         self.check_open()
+        loop = asyncio.get_running_loop()
         endpoint = self.endpoint()
         if not isinstance(endpoint, Endpoint):
             endpoint = await endpoint
@@ -230,22 +231,22 @@ class HttpWorker(Worker):
         limit = chain.options.timeout or endpoint.timeout
 
         def encode() -> wire.EncodedCall:
-            return self._encode(chain, endpoint, options, time.monotonic() + limit, chunk_size)
+            return self._encode(chain, endpoint, options, loop.time() + limit, chunk_size)
 
         line = self._line_here(chain)
-        call = PendingCall(chain, encode(), None, time.monotonic() + limit)
+        call = PendingCall(chain, encode(), None, loop.time(), loop.time() + limit)
         try:
             await line.hold(call)
         except Stopped:
             raise self._stopped(call) from None
-        begun, outcome = time.monotonic(), None
+        begun, outcome = loop.time(), None
         try:
             async with aclosing(self._sender.stream(endpoint, chain, encode, options, limit, line.held)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome.unwrap(chain)
         finally:
             line.release()
-            log_call(chain, outcome or Value([]), begun - call.begun, time.monotonic() - begun)
+            log_call(chain, outcome or Value([]), begun - call.begun, loop.time() - begun)
             del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def _line_here(self, chain: Chain) -> Line:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -54,13 +53,13 @@ class Stopped(Exception):
 
 @final
 class PendingCall:
-    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are of
-    `time.monotonic`.
+    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are the loop's.
 
     Args:
         chain: what is called.
         encoded: the same, to be sent.
         group: what calls must have in common to share a request.
+        begun: when it was made.
         deadline: when it must have been answered.
     """
 
@@ -79,11 +78,11 @@ class PendingCall:
         "task",
     )
 
-    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, deadline: float) -> None:
+    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, begun: float, deadline: float) -> None:
         self.chain = chain
         self.encoded = encoded
         self.group = group
-        self.begun = time.monotonic()
+        self.begun = begun
         self.deadline = deadline
         self.sent: float | None = None
         self.stopped = ""
@@ -156,7 +155,7 @@ class Line:
             if not self.free:
                 return await self._wait(call, send)
             self.free -= 1
-            call.sent = time.monotonic()
+            call.sent = asyncio.get_running_loop().time()
             try:
                 reply = await send([call])
             finally:
@@ -240,7 +239,7 @@ class Line:
         if not calls:
             self.free += 1
             return
-        sent = time.monotonic()
+        sent = asyncio.get_running_loop().time()
         for call in calls:
             call.sent = sent
         if calls[0].holds:
@@ -297,14 +296,13 @@ class Line:
 
     def _arm(self, deadline: float) -> None:
         self._armed_for = deadline
-        # Not call_at: the loop's clock need not be this one.
-        asyncio.get_running_loop().call_later(deadline - time.monotonic(), self._on_deadline, deadline)
+        asyncio.get_running_loop().call_at(deadline, self._on_deadline, deadline)
 
     def _on_deadline(self, deadline: float) -> None:
         if deadline != self._armed_for:  # a call with an earlier one came later, and armed the timer that counts
             return
         self._armed_for = math.inf
-        now = max(deadline, time.monotonic())
+        now = max(deadline, asyncio.get_running_loop().time())
         for call in list(self.calls):
             if call.deadline <= now:
                 call.stop(LATE)

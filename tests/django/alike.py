@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, complex):
         return struct.pack("dd", value.real, value.imag)
     if isinstance(value, dt.datetime):
-        return value.replace(tzinfo=None), value.fold, value.tzinfo
+        return value.replace(tzinfo=None), value.fold, type(value.tzinfo), str(value.tzinfo)
     if isinstance(value, Decimal):
         return value.as_tuple()
     if isinstance(value, memoryview):

@@ -356,7 +356,7 @@ def test_a_transaction_where_there_are_no_databases() -> None:
 
 def test_items_are_answers() -> None:
     """Each item of a batch is an answer of its own, so that a long one comes in chunks."""
-    chains = [ADD, chain_of(batch(Slacker(list)(range(300)), SHARED)), ADD]
+    chains = [ADD, chain_of(batch(Slacker(list)(range(600)), SHARED)), ADD]
     frames = list(serve(encode_request(chains)))
     assert [(frame.kind & ~Kind.LAST, frame.answer) for frame in frames] == [
         (Kind.VALUE, 0),
@@ -365,7 +365,7 @@ def test_items_are_answers() -> None:
         (Kind.VALUE, 2),
         (Kind.VALUE, 3),
     ]
-    assert replied(chains, frames) == [Value(5), Value([list(range(300)), 1]), Value(5)]
+    assert replied(chains, frames) == [Value(5), Value([list(range(600)), 1]), Value(5)]
 
 
 def test_steps_on_a_batch_are_one_answer() -> None:

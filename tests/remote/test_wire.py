@@ -780,7 +780,7 @@ def test_max_reply(room: int, big: bool) -> None:
 
 def test_max_reply_of_a_long_result() -> None:
     """The bytes of a result in parts are counted together, and one that began ends with the refusal."""
-    (frame, last) = serve(encode_request([Chain(list, (call(range(750)),))], {"max_reply": 1000}))
+    (frame, last) = serve(encode_request([Chain(list, (call(range(1500)),))], {"max_reply": 2000}))
     assert (frame.kind, last.kind) == (Kind.CHUNK, Kind.REFUSED | Kind.LAST)
     assert refusal_in(gathered([frame, last])[0]).reason == "too-big"
 
@@ -958,7 +958,7 @@ def test_a_single_large_item() -> None:
 def test_what_is_shared_is_not_multiplied(groups: int) -> None:
     """Items that all refer to the same large objects stay together: apart, each would bring a copy along."""
     shared = [bytes(2 << 20) + bytes([number]) for number in range(groups)]
-    frames = frames_of(Value([(shared[number % groups], number) for number in range(750)]))
+    frames = frames_of(Value([(shared[number % groups], number) for number in range(1500)]))
     lengths = [len(frame.payload) for frame in frames]
     assert len(lengths) == 3
     assert max(lengths) < 1.1 * groups * (2 << 20)
@@ -981,12 +981,12 @@ def test_a_large_one_is_pickled_few_times(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_contains_itself() -> None:
     """A long list that contains itself arrives, and does so still."""
-    value: list[Any] = list(range(600))
+    value: list[Any] = list(range(1200))
     value.append(value)
     outcome = carried(Value(value))
     assert isinstance(outcome, Value)
-    assert outcome.value[:600] == value[:600]
-    assert outcome.value[600][600] is outcome.value[600]
+    assert outcome.value[:1200] == value[:1200]
+    assert outcome.value[1200][1200] is outcome.value[1200]
 
 
 @pytest.mark.parametrize(
@@ -1042,7 +1042,7 @@ def test_result_that_cannot_be_pickled(value: Any, name: str | None, match: str)
 @pytest.mark.parametrize("error", [*ODD_ERRORS, ValueError("no")], ids=repr)
 def test_fails_in_the_middle(error: BaseException) -> None:
     """A long result of which a later part cannot be pickled is an error; the parts before it are dropped."""
-    frames = frames_of(Value([*range(600), RaisesInPickling(error)]))
+    frames = frames_of(Value([*range(1200), RaisesInPickling(error)]))
     assert [frame.kind for frame in frames] == [Kind.CHUNK, Kind.CHUNK, Kind.ERROR]
     assert "the result, a list, cannot be pickled" in remote_error(gathered(frames)[0]).message
 
@@ -1087,7 +1087,7 @@ def test_part_that_cannot_be_loaded(place: int) -> None:
 @pytest.mark.parametrize("make", [set, frozenset, dict.fromkeys], ids=["set", "frozenset", "dict"])
 def test_cannot_be_put_together(make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A long result whose items cannot be hashed here is an error that says so."""
-    frames = frames_of(Value(make([RaisesInHash(), *range(600)])))
+    frames = frames_of(Value(make([RaisesInHash(), *range(1200)])))
     monkeypatch.setattr(RaisesInHash, "unhashable", True)
     assert remote_error(gathered(frames)[0]).message == "the result cannot be loaded here: no hash here"
 
@@ -1519,9 +1519,9 @@ def test_refusal() -> None:
 def test_outcomes_twice() -> None:
     """The outcomes of a reply may be asked for again."""
     answers = Answers([ADD])
-    for frame in serve(encode_request([Chain(echo, (call([0] * 600),))])):
+    for frame in serve(encode_request([Chain(echo, (call([0] * 1200),))])):
         answers.take(*frame)
-    assert answers.outcomes() == answers.outcomes() == [Value([0] * 600)]
+    assert answers.outcomes() == answers.outcomes() == [Value([0] * 1200)]
 
 
 # --- DummyWorker -----------------------------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ class ExitsWhenPickled:
 async def test_says_which_result_cannot_come(worker: Worker, root: Any, args: tuple[Any, ...], said: str) -> None:
     """A result that cannot be pickled, or not be loaded, is a RemoteError that says so: the work ran.
 
-    Django's workers refuse generators before that, as the work's own error.
+    Django's processes refuse generators before that, as the work's own error.
     """
-    is_refused = root is count_up and type(worker).__name__.startswith("Django")
+    is_refused = root is count_up and type(worker).__name__ == "DjangoProcessWorker"
     with pytest.raises(TypeError if is_refused else RemoteError, match=said) as caught:
         await Slacker(root, worker)(*args)
     assert is_refused or caught.value.executed is True
