@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -240,7 +241,10 @@ OPTIONAL = {"asgiref", "distributed", "django", "granian", "multiprocessing", "p
 def loaded_by(code: str) -> set[str]:
     """Return which of `OPTIONAL` a new interpreter has loaded after `code`."""
     code += f"\nimport sys; print(*{OPTIONAL} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True, capture_output=True, text=True)
+    # Without coverage, which has modules of its own loaded.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PACKAGE.parent, env=environment, check=True, capture_output=True, text=True)
     return set(done.stdout.split())
 
 

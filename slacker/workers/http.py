@@ -13,7 +13,7 @@ import logging
 import os
 import urllib.parse
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -106,7 +106,7 @@ class HttpWorker(Worker):
         self._sender = Sender(max_connections, transport, self.hint)
         self._home: int | None = None  # the process in which the first call was made
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = weakref.WeakKeyDictionary()
-        self._last_line: tuple[Callable[[], object], Line | None] = _no_loop, None  # found faster
+        self._last_line: tuple[weakref.ref[asyncio.AbstractEventLoop], Line] | None = None
 
     async def run(self, chain: Chain) -> Any:
         loop = asyncio.get_running_loop()
@@ -251,11 +251,11 @@ class HttpWorker(Worker):
 
     def _line_here(self, chain: Chain) -> Line:
         loop = asyncio.get_running_loop()
-        home, line = self._last_line
-        if line is None or home() is not loop:
-            line = self._lines.get(loop)
-            if line is None:
-                line = self._lines.setdefault(loop, Line(self._max_connections, self._max_batch))
+        last = self._last_line  # found faster than in the dictionary
+        if last is not None and last[0]() is loop:
+            line = last[1]
+        else:
+            line = self._lines.get(loop) or self._lines.setdefault(loop, Line(self._max_connections, self._max_batch))
             self._last_line = weakref.ref(loop), line
         if self._max_queue is not None and not line.free and len(line.waiting) >= self._max_queue:
             raise QueueFull(
@@ -308,7 +308,3 @@ def _time_there(outcome: Error) -> int | None:
     """Return the other side's time, if that is why it refused."""
     error = outcome.exception
     return int(error.details["time"]) if isinstance(error, Refused) and "time" in error.details else None
-
-
-def _no_loop() -> None:
-    return None

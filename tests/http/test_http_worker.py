@@ -21,9 +21,12 @@ from typing import Any
 import pytest
 
 from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportError, WorkerClosed, run, wire, wsgi
-from slacker.chain import capture
-from slacker.workers import sender
+from slacker.chain import Chain, capture
+from slacker.outcome import Value
+from slacker.wire import encode_call
+from slacker.workers import line, sender
 from slacker.workers.http import Answer, Endpoint, HttpWorker, NotSent
+from slacker.workers.line import PendingCall
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, run_script, ticking
@@ -463,6 +466,24 @@ async def test_the_clock_jumps_during_a_call(watch: Watch, monkeypatch: pytest.M
     assert (server.requests, len(watch.ran())) == (4, 3)
 
 
+async def test_asks_only_once_more_by_their_clock() -> None:
+    """A hook whose clock runs ahead of each request finds the call late twice: it did not run."""
+    ahead = [30]  # seconds
+    hook = make_hook(now=lambda: time.time_ns() // 1_000_000 + ahead[0] * 1000)
+    worker, transport = paired(hook=hook)
+    post = transport.post
+
+    async def post_and_advance(*request: Any) -> Answer:
+        answer = await post(*request)
+        ahead[0] += 30
+        return answer
+
+    transport.post = post_and_advance  # type: ignore[method-assign]
+    with pytest.raises(DeadlineExceeded, match="its time had passed") as caught:
+        await Slacker(echo, worker)(1)
+    assert (caught.value.executed, transport.posts) == (False, 2)
+
+
 @pytest.mark.parametrize("unsent_first", [True, False])
 async def test_each_cause_has_its_own_second_chance(unsent_first: bool) -> None:
     """A call that could not be sent, and met another clock before or after that, is sent a third time."""
@@ -481,6 +502,13 @@ async def test_names_an_argument_that_cannot_be_pickled() -> None:
     with pytest.raises(Refused, match=r"argument 'key' of step 1, echo, of echo\(\.\.\.\) cannot be pickled") as caught:
         await Slacker(echo, worker)(1, key=threading.Lock())
     assert (caught.value.reason, caught.value.executed, transport.posts) == ("unpicklable", False, 0)
+
+
+async def test_sends_a_request_that_is_just_small_enough() -> None:
+    """A request of more than half of `max_request` is looked at more closely, and sent."""
+    worker, transport = paired(max_request=2000)
+    assert await Slacker(echo, worker)("x" * 1200) == "x" * 1200
+    assert transport.posts == 1
 
 
 async def test_refuses_a_request_that_is_too_large() -> None:
@@ -795,6 +823,24 @@ async def test_closing_closes_idle_connections() -> None:
         del collected
         gc.collect()
         await eventually(lambda: count_connections(server.port) == 0)
+
+
+async def test_a_call_that_has_ended_is_not_stopped() -> None:
+    """A deadline that passes in the moment in which the answer is delivered changes nothing."""
+    call = PendingCall(Chain(list), encode_call(Chain(list)), None, 0.0, 1.0)
+    call.future = asyncio.get_running_loop().create_future()
+    call.future.set_result(Value(1))
+    call.stop("late")
+    assert (await call.future) == Value(1)
+
+
+def test_each_of_several_gets_an_error_of_its_own() -> None:
+    """Calls that share a request do not share its failure; what is not ours cannot be copied safely."""
+    error = TransportError("lost", status=502)
+    error.__cause__ = OSError("reset")
+    same, other = line._another(error), LookupError("odd")
+    assert (same is error, repr(same), same.__cause__) == (False, repr(error), error.__cause__)
+    assert line._another(other) is other
 
 
 async def test_a_late_call_of_a_closed_worker_is_late() -> None:

@@ -587,3 +587,37 @@ def test_any_recipe_is_the_same_on_every_worker(q: Any) -> None:
 
     here, there, in_thread = map(told, asyncio.run(everywhere()))
     assert here == there == in_thread
+
+
+def refusal_of(frames: Iterable[Frame]) -> Refused:
+    (frame,) = frames
+    with pytest.raises(Refused) as caught:
+        Arrivals().take(*frame)
+    return caught.value
+
+
+def test_stream_beside_other_calls() -> None:
+    """A stream has a request of its own."""
+    refused = refusal_of(serve(envelope([encode_call(ADD, stream=1), encode_call(ADD)])))
+    assert (refused.reason, refused.executed) == ("bad-request", False)
+
+
+def test_stream_where_replies_are_whole() -> None:
+    """A far side that cannot stream says so."""
+    refused = refusal_of(serve(encode_request([ADD], stream=1), FarSide(stream=None)))
+    assert (refused.reason, refused.executed) == ("no-streams", False)
+
+
+def test_stream_that_comes_late() -> None:
+    """A stream whose time has passed does not begin; the time there goes along."""
+    refused = refusal_of(serve(envelope([encode_call(ADD, deadline=5, stream=1)]), now=lambda: 7))
+    assert (refused.reason, refused.executed, refused.details) == ("late", False, {"time": 7})
+
+
+def test_stream_in_a_transaction_of_nobody() -> None:
+    """A far side without databases streams nothing that is to be one transaction."""
+    chain = Chain(list, (Call(((1,),), {}),), (), Options(atomic="default"))
+    (frame,) = serve(encode_request([chain], stream=1))
+    outcome = Arrivals().take(*frame)
+    assert isinstance(outcome, Error)
+    assert "nobody knows of databases" in str(outcome.exception)

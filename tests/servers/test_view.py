@@ -14,6 +14,10 @@ from django.test import override_settings
 from django.utils import timezone, translation
 
 from slacker import Refused, Slacker, TransportError
+from slacker.chain import Call, Chain
+from slacker.django_backend.remote import far_side
+from slacker.outcome import Error
+from slacker.wire import Arrivals, encode_request, serve
 from slacker.workers import DjangoHttpWorker, HttpWorker
 from slacker.workers.http import Answer
 
@@ -256,3 +260,14 @@ async def test_what_does_not_come_along_stays() -> None:
     far = InProcess(LANGUAGE_CODE="fr", TIME_ZONE="Asia/Tokyo")
     worker = HttpWorker(ADDRESS, key=settings.SLACKER_KEY, audience=AUDIENCE, transport=far)
     assert await Slacker(work.surroundings, worker)() == ("fr", "Asia/Tokyo")
+
+
+async def test_a_stream_of_another_django_release() -> None:
+    """A stream from another feature release is refused as a call is, before anything runs."""
+    options = {"django": "1.3"}
+    frames = list(
+        serve(encode_request([Chain(work.echo, (Call((1,), {}),))], options, stream=1), far_side(own_thread=False))
+    )
+    outcome = Arrivals().take(*frames[0])
+    assert isinstance(outcome, Error)
+    assert "the caller has Django 1.3" in str(outcome.exception)

@@ -9,13 +9,14 @@ import random
 import subprocess
 import textwrap
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from slacker import QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed
+from slacker import QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed, options
 from slacker.chain import capture
 from slacker.workers import ThreadWorker, local, pool
 
@@ -694,6 +695,15 @@ async def test_survives_a_job_that_raises() -> None:
         with pytest.raises(RecursionError):
             await Slacker(work.echo, worker)
         assert await Slacker(work.echo, worker)("b") == "b"
+
+
+async def test_a_time_limit_that_passes_as_the_result_comes() -> None:
+    """A call that has just ended is not late any more."""
+    async with ThreadWorker(1) as worker:
+        future = options(Slacker(work.echo, worker)("a"), timeout=60).fetch()
+        assert await future == "a"
+        worker._pool._expire(types.SimpleNamespace(future=future, began=True))  # type: ignore[arg-type]
+        assert future.result() == "a"
 
 
 async def test_survives_a_log_that_raises(monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:

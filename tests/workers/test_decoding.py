@@ -1,0 +1,89 @@
+"""Long replies: a part in each turn of the loop, and the collector at rest meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from slacker.chain import Call, Chain
+from slacker.wire import Answers, encode_request, serve
+from slacker.workers.decoding import AT_ONCE, Pace, decode
+
+LARGE = Chain(list, (Call(((bytes(AT_ONCE),) * 1200,), {}),))
+
+
+def frames() -> Iterator[Any]:
+    return iter(list(serve(encode_request([LARGE]))))
+
+
+async def test_replies_take_turns() -> None:
+    """Of several replies that come at once one part is decoded in each turn, whichever reply it is of."""
+    turns = [0]
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+
+    taken: list[int] = []
+    takes = Answers.take
+
+    def take(self: Answers, *frame: Any) -> None:
+        taken.append(turns[0])
+        takes(self, *frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Answers, "take", take)
+        await asyncio.gather(*[decode(Answers([LARGE]), frames()) for _ in range(3)])
+    counting.cancel()
+    await asyncio.wait([counting])
+
+    assert len(taken) == len(set(taken)) == 3 * len(list(frames()))
+
+
+async def test_a_turn_that_is_not_wanted_any_more() -> None:
+    """Whoever is cancelled while it waits gives its turn to the next one."""
+    first, second, third = [asyncio.create_task(Pace().before(AT_ONCE + 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()
+    third.cancel()
+    await second
+    await asyncio.wait([first, third])
+
+    assert (first.cancelled(), second.cancelled(), third.cancelled()) == (True, False, True)
+
+
+async def test_small_parts_do_not_wait() -> None:
+    """Parts that are small together are decoded at once."""
+    pace = Pace()
+    waiting = pace.before(AT_ONCE // 2)
+
+    with pytest.raises(StopIteration):  # it ended without having waited for anything
+        waiting.send(None)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_the_collector_rests(enabled: bool) -> None:
+    """The collector rests while a reply is decoded, and is afterwards what it was."""
+    seen: list[bool] = []
+
+    def watched() -> Iterator[Any]:
+        for frame in frames():
+            seen.append(gc.isenabled())
+            yield frame
+
+    if not enabled:
+        gc.disable()
+    try:
+        await decode(Answers([LARGE]), watched())
+        after = gc.isenabled()
+    finally:
+        gc.enable()
+
+    assert (set(seen), after) == ({False}, enabled)
