@@ -135,10 +135,13 @@ class _Arriving:
         self.status = response.status
         self.content_type = response.headers.get("content-type", "")
         self._response = response
+        self._pieces = aiter(response.content)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._response.content:
-            yield bytes(piece)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:  # and no generator, which a reader that needs no more would leave unfinished
+        return bytes(await anext(self._pieces))
 
     async def aclose(self) -> None:
         await self._response.aclose()
