@@ -64,9 +64,9 @@ def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Gener
     """As `_perform`, for streams."""
     if (refused := _refusal(options)) is not None:
         yield refused
-        return
-    deadline = _deadline(options.get("deadline"))
-    yield from perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
+    else:
+        deadline = _deadline(options.get("deadline"))
+        yield from perform_stream(chain, options["stream"], _caller(options), own_thread=own_thread, deadline=deadline)
 
 
 def far_side(*, own_thread: bool) -> wire.FarSide:

@@ -82,8 +82,8 @@ def _perform_plainly(chain: Chain, options: Mapping[str, Any]) -> Outcome:
 def _stream_plainly(chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
     if (refused := _refusal_if_atomic(chain)) is not None:
         yield refused
-        return
-    yield from streamed(chain, options["stream"])
+    else:
+        yield from streamed(chain, options["stream"])
 
 
 def _refusal_if_atomic(chain: Chain) -> Error | None:

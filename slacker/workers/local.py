@@ -87,13 +87,13 @@ def _stream_pickled(chain: Chain, chunk_size: int) -> Generator[Value | Error, N
         envelope = wire.encode_request([chain], stream=chunk_size)
     except Refused as refused:
         yield Error(refused, 0)
-        return
-    arrivals = wire.Arrivals()
-    with contextlib.closing(wire.serve(envelope)) as frames:
-        for frame in frames:
-            outcome = arrivals.take(*frame)
-            if outcome is not None:
-                yield outcome
+    else:
+        arrivals = wire.Arrivals()
+        with contextlib.closing(wire.serve(envelope)) as frames:
+            for frame in frames:
+                outcome = arrivals.take(*frame)
+                if outcome is not None:
+                    yield outcome
 
 
 class ThreadWorker(Worker):

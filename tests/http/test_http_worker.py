@@ -825,6 +825,24 @@ async def test_closing_closes_idle_connections() -> None:
         await eventually(lambda: count_connections(server.port) == 0)
 
 
+async def test_one_of_several_that_share_a_request_is_cancelled() -> None:
+    """The others get their answers; the request is given up only when nobody is left."""
+    loop = asyncio.get_running_loop()
+    first, shared = loop.create_future(), loop.create_future()
+    worker, transport = paired(first, shared, max_connections=1)
+    calls = [Slacker(echo, worker)(number).fetch() for number in range(3)]
+    await asyncio.sleep(0)
+    first.set_result(None)
+    assert await calls[0] == 0
+    while transport.posts < 2:
+        await asyncio.sleep(0)
+    calls[1].cancel()
+    await asyncio.wait([calls[1]])
+    shared.set_result(None)
+    assert await calls[2] == 2
+    assert transport.posts == 2
+
+
 async def test_a_call_that_has_ended_is_not_stopped() -> None:
     """A deadline that passes in the moment in which the answer is delivered changes nothing."""
     call = PendingCall(Chain(list), encode_call(Chain(list)), None, 0.0, 1.0)
