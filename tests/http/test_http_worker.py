@@ -834,8 +834,7 @@ async def test_one_of_several_that_share_a_request_is_cancelled() -> None:
     await asyncio.sleep(0)
     first.set_result(None)
     assert await calls[0] == 0
-    while transport.posts < 2:
-        await asyncio.sleep(0)
+    await eventually(lambda: transport.posts == 2)
     calls[1].cancel()
     await asyncio.wait([calls[1]])
     shared.set_result(None)
