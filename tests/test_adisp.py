@@ -296,7 +296,7 @@ def test_a_decorated_function_keeps_its_name_and_docstring() -> None:
     assert (documented.__name__, documented.__doc__) == ("documented", "What it does.")
 
 
-@pytest.mark.parametrize("thing", [None, 5, "name", classmethod(wait_for)], ids=repr)
+@pytest.mark.parametrize("thing", [None, 5, "name", classmethod(wait_for)], ids=lambda thing: type(thing).__name__)
 @pytest.mark.parametrize("decorator", [process, functools.partial(async_, cbname="on_done"), async_()])
 def test_decorating_what_is_not_callable_is_refused(decorator: Any, thing: Any) -> None:
     """A TypeError names the type of what cannot be decorated."""
@@ -860,7 +860,7 @@ async def test_all_parts_are_waited_for_when_one_fails() -> None:
     assert isinstance(await waiting, Boom)
 
 
-@pytest.mark.parametrize("broken", [fail_at_once, FailsToStart(), 5, failing_items], ids=repr)
+@pytest.mark.parametrize("broken", [fail_at_once, FailsToStart(), 5, failing_items], ids=["call", "object", "number", "items"])
 async def test_what_cannot_start_does_not_keep_the_others_from_running(broken: Any) -> None:
     """A part that fails to start has failed; the parts after it run all the same and are waited for."""
     ran = asyncio.Event()

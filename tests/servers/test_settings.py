@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from .helpers import ROOT, InProcess
 from .project import work
 
 STRONG = "a SECRET_KEY for one test alone, random enough and long enough"
+KEY = hashlib.sha256(b"a key of tests").hexdigest()  # the same in each process, as it names tests
 OTHER = "yet another SECRET_KEY, just as random, and of much the same length"
 
 
@@ -185,10 +187,10 @@ async def test_a_key_is_rotated() -> None:
         (32, [], "bytes or str, got int"),
         (["unhashable"], [], "unhashable"),
         ("x" * 32, [], "repeats itself"),
-        ("django-insecure-" + secrets.token_hex(32), [], "begins 'django-insecure-'"),
-        (secrets.token_hex(32), ["short"], "at least 32 bytes, got 5"),
-        (secrets.token_hex(32), [b"ababab" * 6], "repeats itself"),
-        (secrets.token_hex(32), secrets.token_hex(32), "SLACKER_KEY_FALLBACKS must be a list"),
+        ("django-insecure-" + KEY, [], "begins 'django-insecure-'"),
+        (KEY, ["short"], "at least 32 bytes, got 5"),
+        (KEY, [b"ababab" * 6], "repeats itself"),
+        (KEY, KEY, "SLACKER_KEY_FALLBACKS must be a list"),
     ],
 )
 async def test_what_is_no_key(key: Any, fallbacks: Any, problem: str) -> None:
@@ -253,7 +255,7 @@ async def test_loopback_needs_none(no_key: None, host: str) -> None:
         await call(DjangoHttpWorker(transport=nowhere))
 
 
-@pytest.mark.parametrize("secret", ["short", "x" * 60, "django-insecure-" + secrets.token_hex(32), b"short"])
+@pytest.mark.parametrize("secret", ["short", "x" * 60, "django-insecure-" + KEY, b"short"])
 async def test_a_weak_secret_key_will_not_do(no_key: None, secret: str | bytes) -> None:
     """No key is derived of a SECRET_KEY that Django's own check would not accept, unless with DEBUG."""
     with override_settings(SECRET_KEY=secret), pytest.raises(ImproperlyConfigured, match="SECRET_KEY is weak"):

@@ -54,7 +54,7 @@ async def assert_works(worker: Worker) -> None:
         SystemExit(3),
         StopIteration("a value"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 async def test_returns_the_result_as_it_is(local_worker: Worker, value: Any) -> None:
     """What the work returns is the result, also when it is None, an exception or a class of exceptions."""
