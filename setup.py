@@ -24,7 +24,7 @@ setup(
     packages=find_packages(include=["slacker", "slacker.*"]),
     package_data={"slacker": ["py.typed"]},
     python_requires=">=3.11",
-    install_requires=["pyqwest>=0.12,<0.13", "tornado>=6.5"],
+    install_requires=["httptools>=0.6.4", "tornado>=6.5"],
     extras_require={
         "django": django,
         "server": server,

@@ -277,10 +277,10 @@ class ReplyOpener:
         self._limit = limit
         self._arrived = 0
         self._number = 0
-        self._buffer: bytes | bytearray = b""
+        self._buffer: bytes | memoryview | bytearray = b""
         self._at = 0  # how far the buffer has been opened
 
-    def feed(self, data: bytes) -> Iterator[OpenedFrame]:
+    def feed(self, data: bytes | memoryview) -> Iterator[OpenedFrame]:
         """Take some bytes and return an iterator over the frames they complete, each as kind, chain and payload.
 
         A frame is verified when the iterator comes to it, so that large replies can be taken in pieces.

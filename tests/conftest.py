@@ -17,7 +17,7 @@ from blockbuster import BlockBusterFunction, blockbuster_ctx
 from tests.postgres import PostgreSQL, running_postgresql
 
 ONCE = (
-    *("tests/examples/", "tests/http/test_leaks.py", "tests/http/test_memory.py", "tests/http/test_pyqwest.py"),
+    *("tests/examples/", "tests/http/test_leaks.py", "tests/http/test_memory.py", "tests/http/test_transport.py"),
     *("tests/django/test_leaks.py", "tests/workers/test_leaks.py", "tests/remote/test_mutations.py"),
     *("tests/servers/test_strangers.py", "tests/servers/test_life.py", "tests/servers/test_readme_hook.py"),
     *("tests/test_benchmarks.py", "tests/test_bootstrap.py"),

@@ -69,14 +69,15 @@ LAYERS = {
         "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
     ),
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
-    "workers.transport": Layer("", "pyqwest"),
+    "workers.connection": Layer("", "asyncio httptools"),
+    "workers.transport": Layer("workers.connection", "asyncio"),
     "workers.line": Layer("chain outcome errors wire", "asyncio"),
     "workers.sender": Layer(
         "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"
     ),
     "workers.http": Layer(
         "chain outcome errors signing wire workers.base workers.line workers.sender workers.transport",
-        "asyncio pyqwest",
+        "asyncio",
     ),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
     "workers.django_processes": Layer(
@@ -84,7 +85,7 @@ LAYERS = {
     ),
     "workers.django": Layer(
         "chain outcome signing workers.base workers.django_engines workers.django_processes workers.http workers.local "
-        "workers.sender "
+        "workers.sender workers.transport "
         "django_backend.conf django_backend.remote django_backend.scope django_backend.transactions",
         "asyncio django",
     ),
@@ -234,7 +235,7 @@ def test_planted_in_a_package(source: str, name: str, found: set[str]) -> None:
 
 # --- what is loaded when ---------------------------------------------------------------------------------------------
 
-OPTIONAL = {"asgiref", "distributed", "django", "granian", "multiprocessing", "pyqwest", "tornado"}
+OPTIONAL = {"asgiref", "distributed", "django", "granian", "httptools", "multiprocessing", "tornado"}
 """What slacker can use and does not need, or takes its time to load."""
 
 

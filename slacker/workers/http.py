@@ -10,14 +10,11 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import urllib.parse
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
-
-import pyqwest
 
 from .. import wire
 from ..chain import Chain
@@ -27,9 +24,9 @@ from ..signing import Keyring
 from .base import Worker, check_count, log_call, logger
 from .line import LATE, Line, PendingCall, Stopped
 from .sender import MAX_REQUEST, Endpoint, Sender, now
-from .transport import Answer, NotSent, PyqwestTransport, Transport, same_process
+from .transport import Address, Answer, HttpTransport, NotSent, Transport, checked_host
 
-__all__ = ["Answer", "HttpWorker", "NotSent", "PyqwestTransport", "Transport"]
+__all__ = ["Answer", "HttpTransport", "HttpWorker", "NotSent", "Transport"]
 
 MAX_BATCH = 4
 MAX_REPLY = 256 << 20
@@ -46,7 +43,7 @@ class HttpWorker(Worker):
     call that waits means it is never sent; cancelling one that was sent abandons it, and the other side may finish
     it.
 
-    May be shared between loops and threads. A worker that was used before a fork cannot be used in the child.
+    May be shared between loops and threads, and be used on both sides of a fork.
 
     Args:
         url: of the hook, ``http://`` or ``https://``.
@@ -84,7 +81,7 @@ class HttpWorker(Worker):
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
-        self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host, timeout, max_request)
+        self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host and checked_host(host), timeout, max_request)
         self._set_up(max_connections, max_queue, max_batch, max_reply, transport)
 
     def _set_up(
@@ -104,7 +101,6 @@ class HttpWorker(Worker):
         self._max_batch = max_batch
         self._max_reply = max_reply
         self._sender = Sender(max_connections, transport, self.hint)
-        self._home: int | None = None  # the process in which the first call was made
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = weakref.WeakKeyDictionary()
         self._last_line: tuple[weakref.ref[asyncio.AbstractEventLoop], Line] | None = None
 
@@ -137,8 +133,7 @@ class HttpWorker(Worker):
         for other, line in self._busy_lines():
             with contextlib.suppress(RuntimeError):  # closed meanwhile, and its calls with it
                 other.call_soon_threadsafe(line.stop)
-        if self._home in (None, os.getpid()):
-            await self._sender.aclose()
+        await self._sender.aclose()
 
     # --- for subclasses ---------------------------------------------------------------------------------------
 
@@ -170,8 +165,6 @@ class HttpWorker(Worker):
             if not isinstance(endpoint, Endpoint):
                 endpoint = await endpoint
             self.check_open()
-            if self._home != os.getpid():
-                self._home = same_process(repr(self), self._home)
             deadline = begun + (chain.options.timeout or endpoint.timeout)
             options = self.options()
             encoded = self._encode(chain, endpoint, options, deadline)
@@ -225,8 +218,6 @@ class HttpWorker(Worker):
         endpoint = self.endpoint()
         if not isinstance(endpoint, Endpoint):
             endpoint = await endpoint
-        if self._home != os.getpid():
-            self._home = same_process(repr(self), self._home)
         options = self.options()
         limit = chain.options.timeout or endpoint.timeout
 
@@ -295,7 +286,7 @@ def checked_url(url: str) -> str:
         raise ValueError(f"the hook's address must be an http:// or https:// URL, got {url!r}")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise ValueError(f"the hook's address takes no query, fragment or credentials, got {url!r}")
-    pyqwest.Request("POST", url)  # raises a ValueError for what it could not send to
+    Address.of(url)  # raises a ValueError for what is no host or port
     return url
 
 

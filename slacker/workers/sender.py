@@ -24,7 +24,7 @@ from ..outcome import Error, Value
 from ..signing import Keyring, ReplyOpener, Signature
 from .decoding import AT_ONCE, Pace, decode
 from .line import Held, PendingCall, Reply
-from .transport import Answer, Arriving, NotSent, PyqwestTransport, StreamingTransport, Transport
+from .transport import Answer, Arriving, HttpTransport, NotSent, StreamingTransport, Transport
 
 __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 
@@ -71,7 +71,7 @@ class Sender:
         """Send `calls` in one request, and once more if it could not be sent."""
         endpoint, options = calls[0].group
         body = wire.envelope([call.encoded for call in calls], options)
-        transport = self._transport or await self._make_transport(endpoint.timeout)
+        transport = self._transport or self._make_transport(endpoint.timeout)
         digest = hashlib.sha256(body).hexdigest() if len(body) <= HASH_IN_THREAD else await _digest(body)
         chains = [call.chain for call in calls]
         try:
@@ -83,11 +83,9 @@ class Sender:
         except NotSent as error:
             raise _not_reached(endpoint, error) from error
 
-    async def _make_transport(self, timeout: float) -> Transport:
-        # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent. In a
-        # thread, because the first transport of a process takes a tenth of a second.
-        made = await asyncio.to_thread(PyqwestTransport, self._max_connections, min(5.0, timeout / 3))
-        self._transport = self._transport or made  # another call may have been faster
+    def _make_transport(self, timeout: float) -> Transport:
+        # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent.
+        self._transport = HttpTransport(self._max_connections, min(5.0, timeout / 3))
         return self._transport
 
     async def _attempt(
@@ -136,7 +134,7 @@ class Sender:
             limit: seconds for each chunk: to come, and to be asked for.
             held: has, as long as the answer arrives, what gives it up.
         """
-        transport = self._transport or await self._make_transport(endpoint.timeout)
+        transport = self._transport or self._make_transport(endpoint.timeout)
         if not isinstance(transport, StreamingTransport):
             name = type(transport).__name__
             raise TypeError(f"{name} has no stream(), so {chain.outline()} cannot be streamed over it")
@@ -214,8 +212,10 @@ class Sender:
             headers["host"] = endpoint.host
         return signature, headers
 
-    def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes) -> TransportError:
-        shown = "".join(char for char in body[:200].decode("utf-8", "replace") if char.isprintable())
+    def _not_ours(
+        self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview
+    ) -> TransportError:
+        shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
         return TransportError(
             f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}. It began: {shown}",
             status=status,

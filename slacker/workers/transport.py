@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
+import re
+import ssl
+import urllib.parse
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
-import pyqwest
+from .connection import Connection, connect
 
-__all__ = ["Answer", "Arriving", "NotSent", "PyqwestTransport", "StreamingTransport", "Transport", "same_process"]
+__all__ = ["Address", "Answer", "Arriving", "HttpTransport", "NotSent", "StreamingTransport", "Transport", "checked_host"]
 
 
 class NotSent(Exception):
@@ -24,7 +30,7 @@ class Answer:
 
     status: int
     content_type: str
-    body: bytes
+    body: bytes | memoryview
 
 
 class Arriving(Protocol):
@@ -73,85 +79,184 @@ class StreamingTransport(Transport, Protocol):
         """
 
 
+_Idle: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[tuple[str, Connection]]]"
+
+
 @final
-class PyqwestTransport:
-    """The transport used by default: pyqwest, with everything it could do by itself switched off.
+class HttpTransport:
+    """The transport used by default: HTTP/1.1 over connections that are kept, for each event loop its own.
+
+    It asks no proxy, keeps no cookie, and takes answers as they are. After a fork it begins afresh in the child.
 
     Args:
-        max_connections: connections kept open for the next request.
+        max_connections: most that are kept in each loop for the next request.
         connect_timeout: seconds until a connection must stand.
-
-    Raises:
-        RuntimeError: one was made before this process was forked. What then runs pyqwest is not copied by a fork, so
-            that every request would wait for ever.
+        ssl_context: for https; by default one that trusts the system's authorities. With another one a certificate of
+            your own can be trusted, or shown.
     """
 
-    _home: ClassVar[int | None] = None  # the process in which the first one was made
-
-    def __init__(self, max_connections: int, connect_timeout: float = 5.0) -> None:
-        PyqwestTransport._home = same_process("an HTTP transport", PyqwestTransport._home)
-        self._transport = pyqwest.HTTPTransport(
-            tls_include_system_certs=True,
-            http_version=pyqwest.HTTPVersion.HTTP1,
-            # Without a proxy of its own it would obey HTTP_PROXY; this one is never used for anything.
-            proxy=pyqwest.Proxy("http://127.0.0.1:1", no_proxy="*,0.0.0.0/0,::/0"),
-            connect_timeout=connect_timeout,
-            pool_max_idle_per_host=max_connections,
-            enable_gzip=False,
-            enable_brotli=False,
-            enable_zstd=False,
-            enable_cookie_store=False,
-            follow_redirects=False,
-            enable_otel=False,
-        )
-        self._client = pyqwest.Client(self._transport)
+    def __init__(
+        self, max_connections: int = 8, connect_timeout: float = 5.0, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._max_connections = max_connections
+        self._connect_timeout = connect_timeout
+        self._ssl_context = ssl_context
+        self._closed = False
+        self._idle: _Idle = weakref.WeakKeyDictionary()
+        _transports.add(self)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        connection = self._take(url) or await self._connect(url)
         try:
-            response = await self._client.post(url, headers, body)
-        except ConnectionError as error:  # refused, no such name, no TLS: before anything was written
-            raise NotSent(str(error)) from error
-        return Answer(response.status, response.headers.get("content-type", ""), response.content)
+            _send(connection, url, headers, body)
+            await connection.answer()
+        except BaseException:
+            connection.close()
+            raise
+        answer = Answer(connection.status, connection.content_type, connection.body())
+        self._put_back(url, connection)
+        return answer
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Arriving]:
-        opened = self._client.stream("POST", url, headers, body)
+        connection = self._take(url) or await self._connect(url)
         try:
-            response = await opened.__aenter__()
-        except ConnectionError as error:
-            raise NotSent(str(error)) from error
-        try:
-            yield _Arriving(response)
+            _send(connection, url, headers, body)
+            await connection.head()
+            yield _Arriving(connection)
         finally:
-            await opened.__aexit__(None, None, None)
+            self._put_back(url, connection)
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        """Close the connections that are idle now, and the others when their answers are here."""
+        self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        for idle in list(self._idle.values()):
+            while idle:
+                idle.pop()[1].close()
+
+    __del__ = _close_idle  # the loops know them still
+
+    def _take(self, url: str) -> Connection | None:
+        idle = self._idle.get(asyncio.get_running_loop()) or []
+        for place in range(len(idle) - 1, -1, -1):  # from the last, so that of too many the others grow old
+            if idle[place][0] == url:
+                _, connection = idle.pop(place)
+                if connection.looks_alive():
+                    return connection
+                connection.close()
+        return None
+
+    def _put_back(self, url: str, connection: Connection) -> None:
+        if self._closed or not connection.is_idle:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        idle = self._idle.get(loop)
+        if idle is None:
+            idle = self._idle.setdefault(loop, [])
+        idle.append((url, connection))
+        if len(idle) > self._max_connections:
+            idle.pop(0)[1].close()
+
+    async def _connect(self, url: str) -> Connection:
+        address = Address.of(url)
+        if address.secure and self._ssl_context is None:
+            self._ssl_context = await asyncio.to_thread(ssl.create_default_context)  # reads files
+        tls = self._ssl_context if address.secure else None
+        try:
+            return await connect(address.host, address.port, tls, self._connect_timeout)
+        except (OSError, UnicodeError) as error:
+            why = f"{error} ({type(error).__name__})" if str(error) else f"nobody within {self._connect_timeout:.3g} s"
+            raise NotSent(why) from error
+
+    def begin_afresh(self) -> None:
+        """Leave the connections to the process from which this one was forked."""
+        for idle in self._idle.values():
+            for _, connection in idle:
+                connection.drop()
+        self._idle = weakref.WeakKeyDictionary()
+
+
+_transports: weakref.WeakSet[HttpTransport] = weakref.WeakSet()
+
+
+def _begin_afresh() -> None:
+    for transport in _transports:
+        transport.begin_afresh()
+
+
+os.register_at_fork(after_in_child=_begin_afresh)
 
 
 @final
 class _Arriving:
-    def __init__(self, response: pyqwest.Response) -> None:
-        self.status = response.status
-        self.content_type = response.headers.get("content-type", "")
-        self._response = response
-        self._pieces = aiter(response.content)
+    def __init__(self, connection: Connection) -> None:
+        self.status = connection.status
+        self.content_type = connection.content_type
+        self._connection = connection
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:  # and no generator, which a reader that needs no more would leave unfinished
-        return bytes(await anext(self._pieces))
+        if not (piece := await self._connection.piece()):
+            raise StopAsyncIteration
+        return piece
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        self._connection.close()
 
 
-def same_process(what: str, home: int | None) -> int:
-    process = os.getpid()
-    if home not in (None, process):
-        raise RuntimeError(
-            f"{what} was used before this process was forked, and its connections do not survive that. "
-            "Fork first, as tornado.process.fork_processes does, and make or use the worker afterwards."
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+class Address(NamedTuple):
+    """A URL, taken apart for HTTP/1.1."""
+
+    secure: bool
+    host: str
+    port: int
+    host_header: str
+    target: str
+
+    @staticmethod
+    @functools.lru_cache(maxsize=64)
+    def of(url: str) -> Address:
+        """Take `url` apart.
+
+        Raises:
+            ValueError: it has a host or a port that cannot be one.
+        """
+        parts = urllib.parse.urlsplit(url)
+        secure, host = parts.scheme == "https", parts.hostname or ""
+        written = f"[{host}]" if ":" in host else host.encode("idna").decode()
+        return Address(
+            secure,
+            host,
+            parts.port or (443 if secure else 80),
+            checked_host(written if parts.port is None else f"{written}:{parts.port}"),
+            urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~"),
         )
-    return process
+
+
+def checked_host(host: str) -> str:
+    """Return `host` if it can stand in a Host header; raise ValueError otherwise."""
+    if not re.fullmatch(r"[!-~]+", host):
+        raise ValueError(f"it must be a host, perhaps with a port, got {host!r}")
+    return host
+
+
+def _send(connection: Connection, url: str, headers: Mapping[str, str], body: bytes) -> None:
+    address = Address.of(url)
+    lines = [f"POST {address.target} HTTP/1.1"]
+    if "host" not in headers:
+        lines.append(f"host: {address.host_header}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines.append(f"content-length: {len(body)}\r\n\r\n")
+    try:
+        connection.request("\r\n".join(lines).encode("latin-1"), body)
+    except OSError as error:
+        raise NotSent(str(error)) from error

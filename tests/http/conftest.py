@@ -168,22 +168,8 @@ class Watch:
             await worker.aclose()
 
 
-@pytest.fixture(scope="session")
-def _pyqwest_runs() -> None:
-    """Have what pyqwest starts once a process started before anything is counted."""
-
-    async def call() -> None:
-        with HttpServer() as server:
-            async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
-                await Slacker(servers.echo, worker)(1)
-
-    asyncio.run(call())
-
-
 @pytest.fixture
-def watch(
-    _pyqwest_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[Watch]:
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
     """Hold every call of the test to the promises that `Watch` lists."""
     caplog.set_level(logging.DEBUG)
     before = _held()

@@ -1,21 +1,21 @@
-"""What `PyqwestTransport` relies on in pyqwest: its ``.executed`` rests on which of its errors mean "not sent"."""
+"""`HttpTransport` by itself: what it sends, what it makes of what comes back, and which errors mean "not sent"."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import pyqwest
 import pytest
 
-from slacker.workers.http import NotSent, PyqwestTransport
+from slacker.workers.http import HttpTransport, NotSent
 
 from .conftest import Watch, eventually
-from .servers import LIVENESS, Connection, Fault, HttpServer, count_connections
+from .servers import LIVENESS, Connection, Fault, count_connections
 from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -37,7 +37,7 @@ def received(watch: Watch) -> Iterator[list[bytes]]:
 
 
 async def post(url: str, connect_timeout: float = LIVENESS, **headers: str) -> Any:
-    transport = PyqwestTransport(4, connect_timeout)
+    transport = HttpTransport(4, connect_timeout)
     try:
         return await transport.post(url, headers, b"body")
     finally:
@@ -51,26 +51,25 @@ async def post(url: str, connect_timeout: float = LIVENESS, **headers: str) -> A
     "url", ["http://127.0.0.1:1/", "http://[::1]:1/", "http://no.such.host.invalid/"], ids=["refused", "IPv6", "name"]
 )
 async def test_an_address_without_a_server_is_not_sent(url: str) -> None:
-    """Refused and unresolvable: ConnectionError."""
+    """Refused, or not resolvable."""
     with pytest.raises(NotSent) as caught:
         await post(url)
-    assert isinstance(caught.value.__cause__, ConnectionError)
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 async def test_a_connect_timeout_is_not_sent() -> None:
-    """A connection that does not stand in time: a ConnectionError too, for all that it is a TimeoutError as well."""
+    """A connection that does not stand in time."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
         socket.create_connection(listener.getsockname()),
-        pytest.raises(NotSent) as caught,
+        pytest.raises(NotSent, match=r"within 0\.3 s"),
     ):
         await post(f"http://127.0.0.1:{listener.getsockname()[1]}/", 0.3)
-    assert isinstance(caught.value.__cause__, pyqwest.ConnectTimeout)
 
 
 @pytest.mark.parametrize("fault", [closes, is_silent], ids=["closes", "is silent"])
 async def test_a_tls_handshake_that_fails_is_not_sent(watch: Watch, fault: Fault) -> None:
-    """A handshake that is cut, or that does not end: ConnectionError."""
+    """A handshake that is cut, or that does not end."""
 
     def hears(connection: Connection) -> None:
         connection.client.recv(1)
@@ -80,7 +79,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent(watch: Watch, fault: Fault
     watch.faulty.script.append(hears)
     with pytest.raises(NotSent) as caught:
         await post(f"https://127.0.0.1:{watch.faulty.port}/", 0.3 if fault is is_silent else LIVENESS)
-    assert isinstance(caught.value.__cause__, ConnectionError)
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 @pytest.mark.parametrize(
@@ -96,21 +95,19 @@ async def test_a_tls_handshake_that_fails_is_not_sent(watch: Watch, fault: Fault
     ids=["closed", "reset", "reset later", "cut body", "cut head", "no last chunk"],
 )
 async def test_what_breaks_later_may_have_been_sent(watch: Watch, fault: Fault) -> None:
-    """Any error after the connection stood is no ConnectionError, so that it never passes for "not sent"."""
+    """An error after the connection stood never passes for "not sent"."""
     watch.faulty.script.append(fault)
-    with pytest.raises((pyqwest.RemoteProtocolError, pyqwest.ReadError, pyqwest.WriteError)) as caught:
+    with pytest.raises(ConnectionError):
         await post(watch.faulty.url)
-    assert not isinstance(caught.value, OSError)
     assert watch.faulty.accepted == 1
 
 
 async def test_a_reset_while_the_body_is_written_may_have_been_sent(watch: Watch) -> None:
-    """A connection reset in the middle of a large body is no ConnectionError either."""
+    """Nor does one in the middle of a large body."""
     watch.faulty.script.append(resets)
-    transport = PyqwestTransport(1)
-    with pytest.raises((pyqwest.RemoteProtocolError, pyqwest.WriteError)) as caught:
+    transport = HttpTransport(1)
+    with pytest.raises(ConnectionError):
         await transport.post(watch.faulty.url, {}, bytes(8 << 20))
-    assert not isinstance(caught.value, OSError)
     await transport.aclose()
 
 
@@ -123,16 +120,27 @@ async def test_it_sends_what_it_is_given(watch: Watch, received: list[bytes]) ->
     head, _, body = received[0].partition(b"\r\n\r\n")
     first, *lines = head.lower().split(b"\r\n")
     assert (answer.status, answer.body, first, body) == (200, b"hello", b"post / http/1.1", b"body")
-    assert sorted(lines) == [b"accept: */*", b"content-length: 4", b"host: shop.example"]
+    assert sorted(lines) == [b"content-length: 4", b"host: shop.example"]
 
 
 async def test_it_keeps_connections(watch: Watch, received: list[bytes]) -> None:
-    """Requests one after another take the same connection, also from loop to loop."""
-    transport = PyqwestTransport(4)
+    """Requests one after another take the same connection."""
+    transport = HttpTransport(4)
     for _ in range(3):
         await transport.post(watch.faulty.url, {}, b"body")
-    await asyncio.to_thread(lambda: asyncio.run(transport.post(watch.faulty.url, {}, b"body")))
-    assert (watch.faulty.accepted, len(received)) == (1, 4)
+    assert (watch.faulty.accepted, len(received)) == (1, 3)
+    await transport.aclose()
+
+
+async def test_each_loop_has_its_own_connections(watch: Watch, received: list[bytes]) -> None:
+    """A connection stays with its loop, and is gone with it, without a warning."""
+    transport = HttpTransport(4)
+    for _ in range(2):
+        await asyncio.to_thread(lambda: asyncio.run(transport.post(watch.faulty.url, {}, b"body")))
+        gc.collect()
+        await eventually(lambda: count_connections(watch.faulty.port) == 0)
+    await transport.post(watch.faulty.url, {}, b"body")
+    assert watch.faulty.accepted == 3
     await transport.aclose()
 
 
@@ -149,7 +157,7 @@ async def test_it_replaces_a_connection_that_was_closed(watch: Watch) -> None:
             left.set()
 
     watch.faulty.script += [fault] * 2
-    transport = PyqwestTransport(4)
+    transport = HttpTransport(4)
     await transport.post(watch.faulty.url, {}, b"first")
     await eventually(left.is_set)
     await eventually(lambda: count_connections(watch.faulty.port) == 0)
@@ -176,33 +184,30 @@ async def test_it_decompresses_nothing(watch: Watch) -> None:
 async def test_it_returns_no_cookies(watch: Watch, received: list[bytes]) -> None:
     """A cookie that was set is not sent back."""
     watch.faulty.script.appendleft(answers_html(b"200 OK", b"", b"Set-Cookie: a=b; Path=/\r\n"))
-    transport = PyqwestTransport(4)
+    transport = HttpTransport(4)
     await transport.post(watch.faulty.url, {}, b"body")
     await transport.post(watch.faulty.url, {}, b"body")
     assert b"cookie" not in received[0].lower()
     await transport.aclose()
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["pyqwest", "ours"])
-async def test_proxies_of_the_environment(
-    watch: Watch, received: list[bytes], monkeypatch: pytest.MonkeyPatch, ours: bool
+async def test_a_name_with_two_addresses(
+    watch: Watch, received: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By itself pyqwest obeys HTTP_PROXY; the way we set it up it does not."""
-    monkeypatch.setenv("HTTP_PROXY", watch.faulty.url)
-    with HttpServer() as server:
-        if ours:
-            await post(server.url)
-        else:
-            async with pyqwest.HTTPTransport(enable_otel=False) as transport:
-                await pyqwest.Client(transport).post(server.url, {}, b"body")
-        assert (len(received), server.requests) == ((0, 1) if ours else (1, 0))
-
-
-async def test_a_name_with_two_addresses(watch: Watch, received: list[bytes]) -> None:
     """Where ``localhost`` is ::1 first and only 127.0.0.1 answers, the second address is tried."""
-    addresses = {"both.example": [f"[::1]:{watch.faulty.port}", f"127.0.0.1:{watch.faulty.port}"]}
-    async with pyqwest.HTTPTransport(dns_overrides=addresses, enable_otel=False) as transport:
-        await pyqwest.Client(transport).post("http://both.example/", {}, b"body")
+    port = watch.faulty.port
+
+    def resolve(host: str, *_: Any, flags: int = 0, **__: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.getaddrinfo", resolve)
+        await post(f"http://both.example:{port}/")
     assert len(received) == 1
 
 
@@ -220,7 +225,7 @@ async def test_cancelling_closes_the_connection(watch: Watch) -> None:
         closed.set()
 
     watch.faulty.script.append(fault)
-    transport = PyqwestTransport(4)
+    transport = HttpTransport(4)
     request = asyncio.create_task(transport.post(watch.faulty.url, {}, b"body"))
     await eventually(arrived.is_set)
     request.cancel()
@@ -241,7 +246,7 @@ async def test_closing_does_not_end_requests(watch: Watch) -> None:
         connection.answer(HELLO)
 
     watch.faulty.script.append(fault)
-    transport = PyqwestTransport(4)
+    transport = HttpTransport(4)
     request = asyncio.create_task(transport.post(watch.faulty.url, {}, b"body"))
     await eventually(arrived.is_set)
     await transport.aclose()

@@ -1,0 +1,387 @@
+"""One HTTP/1.1 connection: a socket, a parser, and one exchange at a time.
+
+    connect --> idle --request--> busy --the whole answer--> idle --> ...
+                  +-- whatever else happens ---+--> closed, and never used again
+
+The loop reads the socket itself, without a transport of asyncio's: a connection that is dropped, as when nobody closed
+its worker and its loop is gone, is closed silently. An idle one is read as well, or nobody would see that the server
+has closed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any, final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+__all__ = ["Connection", "connect"]
+
+READ_SIZE = 256 << 10
+"""Most bytes read at once: more than a TLS record has, so that nothing stays unseen inside of the SSL object."""
+
+READ_AHEAD = 1 << 20
+"""Bytes of a body taken in pieces that may wait here; then the server has to."""
+
+MAX_HEAD = 64 << 10
+"""Bytes of a response before its body; a few more are let pass."""
+
+JOINED = 64 << 10
+"""Bytes of a body that is sent in one piece with its head; to copy a longer one takes time."""
+
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+@final
+class Connection:
+    """A connection that stands. It belongs to the running loop, and refers to it weakly.
+
+    Args:
+        connected: the socket, which does not block; closed with this.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = weakref.ref(loop)
+        self._socket = connected
+        self._response = _Response()
+        self._unsent: deque[memoryview] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._in_pieces = False
+        self._paused = False
+        self._why_closed = ""
+        loop.add_reader(connected.fileno(), self._on_readable)
+
+    @property
+    def status(self) -> int:
+        """The status of the response, once its head is here."""
+        return self._response.status
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of the response, once its head is here; empty if it has none."""
+        return self._response.content_type
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another request may follow: the last one was sent and answered, whole, and nothing came since."""
+        return self._response.complete and self._response.keeps and not self._unsent and not self._is_closed
+
+    def looks_alive(self) -> bool:
+        """Tell whether an idle connection is still open, as far as the system knows: the loop may not yet."""
+        if self._is_closed:
+            return False
+        try:
+            waiting = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # of what is not decrypted yet
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return bool(waiting) and isinstance(self._socket, ssl.SSLSocket)  # TLS says something now and then
+
+    # --- an exchange ------------------------------------------------------------------------------------------
+
+    def request(self, head: bytes, body: bytes) -> None:
+        """Begin to send a request.
+
+        Raises:
+            OSError: not a byte of it left.
+        """
+        self._response.begin()
+        self._in_pieces = False
+        together = len(body) <= JOINED
+        first = head + body if together else head
+        sent = self._send(first)
+        if sent < len(first) or not together:
+            self._unsent.append(memoryview(first)[sent:])
+            if not together:
+                self._unsent.append(memoryview(body))
+            asyncio.get_running_loop().add_writer(self._socket.fileno(), self._on_writable)
+
+    def answer(self) -> asyncio.Future[None]:
+        """Return a Future of when the answer is here, whole, for `body`.
+
+        It has a ConnectionError if the connection breaks before, or if what comes is no HTTP.
+        """
+        return self._wait()
+
+    def body(self) -> bytes | memoryview:
+        """Return the body of a whole answer; a long one is not copied."""
+        body, self._response.body = self._response.body, b""
+        return body if isinstance(body, bytes) else memoryview(body)
+
+    async def head(self) -> None:
+        """Wait for the head of an answer whose body is then taken by `piece`. Raises what `answer` does."""
+        self._in_pieces = True
+        while not self._response.status:
+            await self._wait()
+
+    async def piece(self) -> bytes:
+        """Wait for more of the body and return it; nothing at its end. Raises what `answer` does."""
+        response = self._response
+        while not response.body and not response.complete:
+            await self._wait()
+        piece, response.body = bytes(response.body), b""
+        if self._paused and not self._is_closed:
+            self._paused = False
+            asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
+        return piece
+
+    def close(self, why: str = "it was closed here") -> None:
+        """Close the connection, from any thread; whoever waits for something of it gets a ConnectionError."""
+        loop = self._loop()
+        if loop is None or loop is _running_loop():
+            self._close(why)
+        else:
+            with contextlib.suppress(RuntimeError):  # its loop was closed
+                loop.call_soon_threadsafe(self._close, why)
+                return
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the socket and nothing else: the loop is gone, or another process goes on with it."""
+        self._socket.close()
+        self._response.parser = None
+
+    __del__ = drop
+
+    # --- for the loop -----------------------------------------------------------------------------------------
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._response.parser is None
+
+    def _wait(self) -> asyncio.Future[None]:
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        if self._is_closed:
+            self._wake()
+        return waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return
+        if self._is_closed and not self._response.complete:
+            waiter.set_exception(ConnectionError(self._why_closed))
+        else:
+            waiter.set_result(None)
+
+    def _close(self, why: str) -> None:
+        if self._is_closed:
+            return
+        self._why_closed = why
+        if (loop := self._loop()) is not None and not loop.is_closed():
+            loop.remove_reader(self._socket.fileno())
+            loop.remove_writer(self._socket.fileno())
+        self.drop()
+        self._wake()
+
+    def _on_readable(self) -> None:
+        response = self._response
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except _NOT_NOW:
+            return
+        except OSError as error:
+            self._close(str(error))
+            return
+        if response.complete:  # so nobody asked
+            self._close("it was idle")
+            return
+        if not data:
+            response.end()
+            self._close("the server closed it before it had answered in full")
+            return
+        try:
+            response.feed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            response.keeps = False
+            if not response.complete:
+                self._close(f"what came is no answer in HTTP/1.1: {error}")
+                return
+        if response.complete or self._in_pieces:
+            self._wake()
+            if len(response.body) > READ_AHEAD and self._in_pieces and not response.complete:
+                self._paused = True
+                asyncio.get_running_loop().remove_reader(self._socket.fileno())
+
+    def _on_writable(self) -> None:
+        unsent = self._unsent
+        try:
+            sent = self._send(unsent[0])
+        except OSError:  # it may have answered all the same: whoever reads will see
+            self._response.keeps = False
+            unsent.clear()
+        else:
+            unsent[0] = unsent[0][sent:]
+            if not unsent[0]:
+                unsent.popleft()
+        if not unsent:
+            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except _NOT_NOW:
+            return 0
+
+
+@final
+class _Response:
+    """What the parser has found of a response; between two exchanges it is complete.
+
+    It and the parser refer to each other, until ``parser`` is taken away.
+    """
+
+    __slots__ = ("body", "complete", "content_type", "keeps", "parser", "status", "_delimited", "_head_size")
+
+    def __init__(self) -> None:
+        self.parser: HttpResponseParser | None = HttpResponseParser(self)
+        self.complete = self.keeps = True
+
+    def begin(self) -> None:
+        self.status = 0
+        self.content_type = ""
+        self.body: bytes | bytearray = b""
+        self.complete = False
+        self.keeps = True
+        self._delimited = False
+        self._head_size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parse what has arrived.
+
+        Raises:
+            HttpParserError, HttpParserUpgrade: it is no response, or there is more than one.
+        """
+        assert self.parser is not None
+        self.parser.feed_data(data)
+        if not self.status:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                raise HttpParserError(f"its head has more than {MAX_HEAD} bytes")
+
+    def end(self) -> None:
+        """Take note that no more will come: some servers mark the end of a body by nothing else."""
+        self.complete = self.status > 0 and not self._delimited
+
+    # --- called by the parser ---------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:  # a trailer
+            return
+        name = name.lower()
+        if name == b"content-type":
+            self.content_type = value.decode("latin-1")
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._delimited = True
+
+    def on_headers_complete(self) -> None:
+        assert self.parser is not None
+        status = self.parser.get_status_code()
+        if status >= 200:  # before it there may be some that only inform
+            self.status = status
+
+    def on_body(self, data: bytes) -> None:
+        if not self.body:
+            self.body = data  # most have one piece, which is not copied
+        elif isinstance(self.body, bytes):
+            self.body = bytearray(self.body + data)
+        else:
+            self.body += data
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise HttpParserError("another one follows")
+
+    def on_message_complete(self) -> None:
+        assert self.parser is not None
+        self.complete = self.status > 0
+        self.keeps = self.parser.should_keep_alive()
+
+
+# --- making one -----------------------------------------------------------------------------------------------------
+
+
+async def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> Connection:
+    """Return a connection to `host`, to the first of its addresses that answers.
+
+    Args:
+        host, port: where to.
+        tls: makes the connection safe, and checks whose certificate it is.
+        timeout: seconds for all of it.
+
+    Raises:
+        OSError, UnicodeError: there is none, or not in time; a TimeoutError, or one of DNS or TLS is an OSError too.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout):
+        connected = await _first_of(await _addresses(host, port), timeout)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                connected = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+                await _shake_hands(loop, connected)
+            return Connection(connected)
+        except BaseException:
+            connected.close()
+            raise
+
+
+async def _addresses(host: str, port: int) -> list[Any]:
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)  # in a thread
+
+
+async def _first_of(addresses: list[Any], timeout: float) -> socket.socket:
+    errors: list[OSError] = []
+    for family, kind, protocol, _, address in addresses:
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            candidate.setblocking(False)
+            async with asyncio.timeout(timeout / len(addresses)):  # one that is silent leaves time for the others
+                await asyncio.get_running_loop().sock_connect(candidate, address)
+            return candidate
+        except BaseException as error:
+            candidate.close()
+            if not isinstance(error, OSError):
+                raise
+            errors.append(error)
+    try:
+        raise errors[0]
+    finally:
+        errors.clear()  # its traceback leads to this frame: it would hold itself
+
+
+async def _shake_hands(loop: asyncio.AbstractEventLoop, connected: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            connected.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            await _ready(loop.add_reader, loop.remove_reader, connected)
+        except ssl.SSLWantWriteError:
+            await _ready(loop.add_writer, loop.remove_writer, connected)
+
+
+async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], connected: socket.socket) -> None:
+    ready = asyncio.get_running_loop().create_future()
+    add(connected.fileno(), lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        remove(connected.fileno())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
