@@ -48,6 +48,7 @@ def _with_length(field: bytes) -> bytes:
     return _LENGTH.pack(len(field)) + field
 
 
+_NONCE_LENGTH, _DIGEST_LENGTH = _LENGTH.pack(32), _LENGTH.pack(64)
 _REQUEST = _with_length(_PROTOCOL + b"/request")
 _REPLY = _with_length(_PROTOCOL + b"/reply")
 
@@ -227,8 +228,12 @@ class Signature(NamedTuple):
 
 
 def _request_mac(key: Key, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
-    fields = (b"%d" % time, nonce.encode(), b"%d" % length, digest.encode())
-    return _mac_for(key, audience)(b"".join(map(_with_length, fields)))
+    moment, size = b"%d" % time, b"%d" % length
+    fields = (
+        *(_LENGTH.pack(len(moment)), moment, _NONCE_LENGTH, nonce.encode()),
+        *(_LENGTH.pack(len(size)), size, _DIGEST_LENGTH, digest.encode()),
+    )
+    return _mac_for(key, audience)(b"".join(fields))
 
 
 @functools.lru_cache(maxsize=64)

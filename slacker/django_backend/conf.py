@@ -47,6 +47,7 @@ __all__ = [
     "in_force",
     "in_test_run",
     "is_loopback",
+    "kept",
     "keyring",
     "max_request",
     "server",
@@ -87,12 +88,13 @@ def in_force() -> tuple[Any, ...]:
         values: Iterable[Any] = map(vars(holder).get, _READ_FOR_EACH_CALL)
     else:
         values = (_setting(name, None) for name in _READ_FOR_EACH_CALL)
-    return (
-        *[tuple(value) if type(value) is list else value for value in values],
-        *[(alias, configured["NAME"]) for alias, configured in connections.settings.items()],
-        holder,
-        in_test_run(),
-    )
+    databases = connections.settings
+    return holder, in_test_run(), *values, *databases, *[configured["NAME"] for configured in databases.values()]
+
+
+def kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what `in_force` found, to be kept: its lists may be changed in their places."""
+    return tuple([list(value) if type(value) is list else value for value in found])
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from .. import wire
 from ..chain import Chain
@@ -36,8 +36,7 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
 
 def caller_options(**others: Any) -> str:
     """Return what goes along with a request, encoded: language, time zone, this side's Django release, `others`."""
-    caller = Caller.current()
-    return _encoded(caller.language, caller.timezone, **others)
+    return _encoded(translation.get_language(), timezone.get_current_timezone(), **others)
 
 
 @functools.lru_cache(maxsize=256)

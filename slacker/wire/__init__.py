@@ -23,7 +23,7 @@ from ..chain import Chain, capture
 from ..errors import Refused
 from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
-from .answers import Answers, Arrivals, RemoteTraceback
+from .answers import Answers, Arrivals, RemoteTraceback, only_value
 from .heads import Head, read_head
 from .replies import MAX_REPLY, WHOLE, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
 from .requests import EncodedCall, encode_call, encode_options, envelope
@@ -46,6 +46,7 @@ __all__ = [
     "encode_outcome",
     "encode_request",
     "envelope",
+    "only_value",
     "read_head",
     "refusal",
     "serve",

@@ -18,9 +18,10 @@ from ..outcome import Error, Outcome, Several, Value, text_of, type_name
 from . import pickling
 from .replies import CONTAINERS, LENGTH, WHOLE, Kind
 
-__all__ = ["Answers", "Arrivals", "RemoteTraceback"]
+__all__ = ["Answers", "Arrivals", "RemoteTraceback", "only_value"]
 
 _LAST, _VALUE = int(Kind.LAST), int(Kind.VALUE)  # for the most frequent questions: enums answer slowly
+_ONLY_VALUE = _VALUE | _LAST
 
 _REBUILD: dict[bytes, type] = {tag: kind for kind, tag in CONTAINERS.items()}
 
@@ -92,8 +93,6 @@ class Answers:
         """
         if not self.complete:
             raise ProtocolError("the reply was cut: its last frame is missing")
-        if self.count == 1 and self._outcomes and not self.chains[0].is_batch:  # as most of them are
-            return [self._outcomes[0]]
         for answer, (tag, gathered) in self._parts.items():
             self._settle(answer, _rebuild(tag, gathered))
         self._parts.clear()
@@ -138,6 +137,16 @@ class Answers:
         if answer in self._outcomes:
             raise ProtocolError(f"answer {answer} came twice", executed=True)
         self._outcomes[answer] = outcome
+
+
+def only_value(chains: Sequence[Chain], kind: int, answer: int, payload: bytes | memoryview) -> Outcome | None:
+    """Return the outcome if this frame is the whole reply, and a plain result, as most are; else None.
+
+    It says what `Answers` would, at less cost.
+    """
+    if kind == _ONLY_VALUE and answer == 0 and len(chains) == 1 and not chains[0].is_batch:
+        return _load_result(payload)
+    return None
 
 
 @final

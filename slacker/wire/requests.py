@@ -210,5 +210,6 @@ def is_location(value: Any) -> bool:
     return all(map(str.isidentifier, module.split("."))) and (not name or all(map(is_plain_name, name.split("."))))
 
 
+@functools.lru_cache(maxsize=1024)  # by names of attributes, which are few; those of hostile requests go again
 def is_plain_name(name: str) -> bool:
     return name.isidentifier() and not (name.startswith("__") and name.endswith("__"))

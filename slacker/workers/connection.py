@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import weakref
@@ -23,8 +24,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 __all__ = ["Connection", "connect"]
 
-READ_SIZE = 256 << 10
-"""Most bytes read at once: more than a TLS record has, so that nothing stays unseen inside of the SSL object."""
+READ_SIZE = 64 << 10
+"""Most bytes read at once: more than a TLS record has, so that nothing stays unseen inside of the SSL object, and few
+enough to be allocated fast, which costs more than to read again."""
 
 READ_AHEAD = 1 << 20
 """Bytes of a body taken in pieces that may wait here; then the server has to."""
@@ -55,8 +57,11 @@ class Connection:
         self._waiter: asyncio.Future[None] | None = None
         self._in_pieces = False
         self._paused = False
+        self._closed = False
         self._why_closed = ""
         loop.add_reader(connected.fileno(), self._on_readable)
+        self._news = select.poll()
+        self._news.register(connected, select.POLLIN)
 
     @property
     def status(self) -> int:
@@ -71,19 +76,17 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether another request may follow: the last one was sent and answered, whole, and nothing came since."""
-        return self._response.complete and self._response.keeps and not self._unsent and not self._is_closed
+        return self._response.complete and self._response.keeps and not self._unsent and not self._closed
 
     def looks_alive(self) -> bool:
         """Tell whether an idle connection is still open, as far as the system knows: the loop may not yet."""
-        if self._is_closed:
-            return False
-        try:
-            waiting = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # of what is not decrypted yet
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return bool(waiting) and isinstance(self._socket, ssl.SSLSocket)  # TLS says something now and then
+        if self._closed or not self._news.poll(0):
+            return not self._closed
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return False  # an end, or what nobody asked for
+        with contextlib.suppress(OSError):
+            return bool(socket.socket.recv(self._socket, 1, socket.MSG_PEEK))  # TLS itself may have something to say
+        return False
 
     # --- an exchange ------------------------------------------------------------------------------------------
 
@@ -104,12 +107,15 @@ class Connection:
                 self._unsent.append(memoryview(body))
             asyncio.get_running_loop().add_writer(self._socket.fileno(), self._on_writable)
 
-    def answer(self) -> asyncio.Future[None]:
-        """Return a Future of when the answer is here, whole, for `body`.
+    def wait(self) -> asyncio.Future[None]:
+        """Return a Future of when the answer is here, whole, for `body`; or of any news, after `head`.
 
         It has a ConnectionError if the connection breaks before, or if what comes is no HTTP.
         """
-        return self._wait()
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        if self._closed:
+            self._wake()
+        return waiter
 
     def body(self) -> bytes | memoryview:
         """Return the body of a whole answer; a long one is not copied."""
@@ -117,18 +123,18 @@ class Connection:
         return body if isinstance(body, bytes) else memoryview(body)
 
     async def head(self) -> None:
-        """Wait for the head of an answer whose body is then taken by `piece`. Raises what `answer` does."""
+        """Wait for the head of an answer whose body is then taken by `piece`. Raises what `wait` does."""
         self._in_pieces = True
         while not self._response.status:
-            await self._wait()
+            await self.wait()
 
     async def piece(self) -> bytes:
-        """Wait for more of the body and return it; nothing at its end. Raises what `answer` does."""
+        """Wait for more of the body and return it; nothing at its end. Raises what `wait` does."""
         response = self._response
         while not response.body and not response.complete:
-            await self._wait()
+            await self.wait()
         piece, response.body = bytes(response.body), b""
-        if self._paused and not self._is_closed:
+        if self._paused and not self._closed:
             self._paused = False
             asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
         return piece
@@ -146,6 +152,7 @@ class Connection:
 
     def drop(self) -> None:
         """Close the socket and nothing else: the loop is gone, or another process goes on with it."""
+        self._closed = True
         self._socket.close()
         self._response.parser = None
 
@@ -153,27 +160,17 @@ class Connection:
 
     # --- for the loop -----------------------------------------------------------------------------------------
 
-    @property
-    def _is_closed(self) -> bool:
-        return self._response.parser is None
-
-    def _wait(self) -> asyncio.Future[None]:
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
-        if self._is_closed:
-            self._wake()
-        return waiter
-
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             return
-        if self._is_closed and not self._response.complete:
+        if self._closed and not self._response.complete:
             waiter.set_exception(ConnectionError(self._why_closed))
         else:
             waiter.set_result(None)
 
     def _close(self, why: str) -> None:
-        if self._is_closed:
+        if self._closed:
             return
         self._why_closed = why
         if (loop := self._loop()) is not None and not loop.is_closed():

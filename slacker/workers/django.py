@@ -147,9 +147,8 @@ class _Http(HttpWorker):
         self._set_up(**limits)
 
     def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
-        in_force = conf.in_force()
-        made = self._made
-        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(in_force)
+        in_force, made = conf.in_force(), self._made
+        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(conf.kept(in_force))
 
     async def _make_endpoint(self, in_force: object) -> Endpoint:
         server = self._url or conf.server()

@@ -165,10 +165,10 @@ class HttpWorker(Worker):
             if not isinstance(endpoint, Endpoint):
                 endpoint = await endpoint
             self.check_open()
-            deadline = begun + (chain.options.timeout or endpoint.timeout)
+            limit = chain.options.timeout or endpoint.timeout
             options = self.options()
-            encoded = self._encode(chain, endpoint, options, deadline)
-            call = PendingCall(chain, encoded, (endpoint, options), begun, deadline)
+            encoded = self._encode(chain, endpoint, options, limit)
+            call = PendingCall(chain, encoded, (endpoint, options), begun, begun + limit)
             return await self._line_here(chain).run(call, self._sender.send), call.sent
         except Stopped:
             assert call is not None
@@ -193,10 +193,10 @@ class HttpWorker(Worker):
         return again, sent
 
     def _encode(
-        self, chain: Chain, endpoint: Endpoint, options: str, deadline: float, stream: int | None = None
+        self, chain: Chain, endpoint: Endpoint, options: str, limit: float, stream: int | None = None
     ) -> wire.EncodedCall:
-        left = int((deadline - asyncio.get_running_loop().time()) * 1000)
-        encoded = wire.encode_call(chain, deadline=now() + self._sender.offset + left, stream=stream)
+        deadline = now() + self._sender.offset + int(limit * 1000)
+        encoded = wire.encode_call(chain, deadline=deadline, stream=stream)
         if len(encoded.pickled) > LARGE_ARGUMENTS or len(encoded.pickled) > endpoint.max_request >> 1:
             size = len(wire.envelope([encoded], options))
             if size > endpoint.max_request:
@@ -222,7 +222,7 @@ class HttpWorker(Worker):
         limit = chain.options.timeout or endpoint.timeout
 
         def encode() -> wire.EncodedCall:
-            return self._encode(chain, endpoint, options, loop.time() + limit, chunk_size)
+            return self._encode(chain, endpoint, options, limit, chunk_size)
 
         line = self._line_here(chain)
         call = PendingCall(chain, encode(), None, loop.time(), loop.time() + limit)

@@ -87,8 +87,10 @@ class PendingCall:
         self.sent: float | None = None
         self.stopped = ""
         self.holds = False  # whether it is to keep its connection
-        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self.cancels = self.task.cancelling()
+        task = asyncio.current_task()
+        assert task is not None
+        self.task: asyncio.Task[Any] = task
+        self.cancels = task.cancelling()
         self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
         self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
 

@@ -21,7 +21,7 @@ from .. import wire
 from ..chain import Chain
 from ..errors import DeadlineExceeded, ProtocolError, Refused, TransportError
 from ..outcome import Error, Value
-from ..signing import Keyring, ReplyOpener, Signature
+from ..signing import Keyring, OpenedFrame, ReplyOpener, Signature
 from .decoding import AT_ONCE, Pace, decode
 from .line import Held, PendingCall, Reply
 from .transport import Answer, Arriving, HttpTransport, NotSent, StreamingTransport, Transport
@@ -73,45 +73,33 @@ class Sender:
         body = wire.envelope([call.encoded for call in calls], options)
         transport = self._transport or self._make_transport(endpoint.timeout)
         digest = hashlib.sha256(body).hexdigest() if len(body) <= HASH_IN_THREAD else await _digest(body)
-        chains = [call.chain for call in calls]
+        signature, headers = self._sign(endpoint, body, digest)
         try:
-            return await self._attempt(transport, endpoint, chains, body, digest)
+            answer = await transport.post(endpoint.url, headers, body)
         except NotSent:
-            pass
-        try:
-            return await self._attempt(transport, endpoint, chains, body, digest)
-        except NotSent as error:
-            raise _not_reached(endpoint, error) from error
+            signature, answer = await self._send_again(transport, endpoint, body, digest)
+        except Exception as error:
+            raise _broken(endpoint, error) from error
+        if not _is_ours(answer):
+            raise self._not_ours(endpoint, answer.status, answer.content_type, answer.body)
+        frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
+        return _begin_to_decode([call.chain for call in calls], frames)
 
     def _make_transport(self, timeout: float) -> Transport:
         # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent.
         self._transport = HttpTransport(self._max_connections, min(5.0, timeout / 3))
         return self._transport
 
-    async def _attempt(
-        self, transport: Transport, endpoint: Endpoint, chains: Sequence[Chain], body: bytes, digest: str
-    ) -> Reply:
-        """Send `body` and return what decodes the answer, of which the first frame has been taken."""
+    async def _send_again(
+        self, transport: Transport, endpoint: Endpoint, body: bytes, digest: str
+    ) -> tuple[Signature, Answer]:
         signature, headers = self._sign(endpoint, body, digest)
         try:
-            answer = await transport.post(endpoint.url, headers, body)
-        except NotSent:
-            raise
+            return signature, await transport.post(endpoint.url, headers, body)
+        except NotSent as error:
+            raise _not_reached(endpoint, error) from error
         except Exception as error:
             raise _broken(endpoint, error) from error
-        if not _is_ours(answer):
-            raise self._not_ours(endpoint, answer.status, answer.content_type, answer.body)
-        frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
-        answers = wire.Answers(chains)
-        first = next(frames, None)
-        if first is None or len(first[2]) <= AT_ONCE:  # always so if it refuses the whole request
-            if first is not None:
-                answers.take(*first)
-            if answers.complete:
-                return answers.outcomes()
-            first = None
-
-        return partial(decode, answers, frames if first is None else in_a_row([first], frames))
 
     # --- streams ----------------------------------------------------------------------------------------------
 
@@ -220,6 +208,18 @@ class Sender:
             f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}. It began: {shown}",
             status=status,
         )
+
+
+def _begin_to_decode(chains: Sequence[Chain], frames: Iterator[OpenedFrame]) -> Reply:
+    """Return the outcomes, or what decodes them if that may take a while; a refusal of all is raised here."""
+    first = next(frames, None)
+    if first is not None and len(first[2]) <= AT_ONCE:
+        if (only := wire.only_value(chains, *first)) is not None:
+            return [only]
+        answers = wire.Answers(chains)
+        answers.take(*first)
+        return answers.outcomes() if answers.complete else partial(decode, answers, frames)
+    return partial(decode, wire.Answers(chains), frames if first is None else in_a_row([first], frames))
 
 
 _giving_up: set[asyncio.Task[None]] = set()  # a loop refers to its tasks only weakly

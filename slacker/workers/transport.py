@@ -109,7 +109,7 @@ class HttpTransport:
         connection = self._take(url) or await self._connect(url)
         try:
             _send(connection, url, headers, body)
-            await connection.answer()
+            await connection.wait()
         except BaseException:
             connection.close()
             raise
