@@ -26,7 +26,7 @@ from operator import attrgetter, itemgetter, setitem
 from struct import Struct
 from typing import Any, Final
 
-__all__ = ["Unusual", "drain", "pack_column", "unpack_column"]
+__all__ = ["LEADING_NOWHERE", "Unusual", "drain", "pack_column", "unpack_column"]
 
 
 drain: Final[Callable[[Iterable[object]], None]] = deque[object](maxlen=0).extend
@@ -54,7 +54,7 @@ def pack_column(values: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
         packed = pack(values if present is None else list(compress(values, present)))
         if packed is not None:
             return packed if present is None else ["gaps", packed, present]
-    if types <= _LEADING_NOWHERE or (types <= _CONTAINERS and _is_plain(values)):
+    if types <= LEADING_NOWHERE or (types <= _CONTAINERS and _is_plain(values)):
         return values
     raise Unusual
 
@@ -177,6 +177,6 @@ _NONE: Final = type(None)
 _AT_BEST: Final = frozenset({_NONE, bool, int, float, complex, bytes})
 _SAME_IF_EQUAL: Final = frozenset({_NONE, bool, int, str, bytes})
 """Equal values of one of these types cannot be told apart, unlike floats with their zeros."""
-_LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
+LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
 _CONTAINERS: Final = _AT_BEST | {str, list, tuple, dict, set, frozenset}
 _ZONES: Final = frozenset({_NONE, dt.timezone, zoneinfo.ZoneInfo})

@@ -6,6 +6,7 @@ they are filled column by column. No constructor, descriptor or signal is called
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from django.db.models.base import ModelState
 
 from .columns import drain, unpack_column
 
-__all__ = ["rebuild"]
+__all__ = ["rebuild", "rebuild_one"]
 
 
 def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool) -> Any:
@@ -59,6 +60,32 @@ def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool)
     finally:
         if collecting:
             gc.enable()
+
+
+def rebuild_one(app: str, model: str, names: str, values: list[Any], state: dict[str, Any]) -> Any:
+    """Return a row by itself, one without related objects.
+
+    Args:
+        app, model: whose it is: label of the app and name of the model.
+        names: of its attributes, with spaces between them.
+        values: of its attributes; whatever stands for `_state` is replaced.
+        state: the attributes of `_state`.
+
+    Raises:
+        LookupError: there is no such model on this side.
+    """
+    # A model that is there is found without `get_model`, which takes as long as all the rest.
+    row = object.__new__(apps.all_models[app].get(model.lower()) or apps.get_model(app, model))
+    attributes = row.__dict__
+    attributes.update(zip(_interned(names), values))
+    attributes["_state"] = made = object.__new__(ModelState)
+    made.__dict__.update(state)
+    return row
+
+
+@functools.lru_cache(maxsize=256)
+def _interned(names: str) -> list[str]:
+    return list(map(sys.intern, names.split(" ")))
 
 
 def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:

@@ -16,6 +16,7 @@ they come from, values that may lead to rows, prefetched QuerySets.
 from __future__ import annotations
 
 import copyreg
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, repeat
@@ -26,13 +27,13 @@ from django.apps import apps
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .columns import Unusual, pack_column
-from .rebuild import rebuild
+from .columns import LEADING_NOWHERE, Unusual, pack_column
+from .rebuild import rebuild, rebuild_one
 
 __all__ = ["pack"]
 
 LEAST: Final = 16
-"""Rows from which on columns take the loop, which loads them, less time than pickle does."""
+"""Rows from which on columns take the loop, which loads them, less time than one row by itself after another does."""
 
 _STATE: Final = frozenset({"adding", "db", "fetch_mode", "fields_cache", "peers"})
 """What Django keeps in `_state`. More is somebody else's."""
@@ -47,29 +48,64 @@ _PICKLING: Final = ("__new__", "__reduce__", "__reduce_ex__", "__getstate__", "_
 class Packed:
     """Pickles what was taken apart, and unpickles as what it was made of."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_reduced",)
 
-    def __init__(self, *parts: object) -> None:
-        self._parts = parts
+    def __init__(self, remake: Callable[..., object], *parts: object) -> None:
+        self._reduced = remake, parts
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return rebuild, self._parts
+        return self._reduced
 
 
 def pack(value: Any) -> Any:
     """Return what pickles, by plain `pickle`, faster and smaller than `value`, and unpickles as an equal of it.
 
-    Lists and tuples of model instances are packed. Anything else is returned as it is.
+    Model instances are packed, and lists and tuples of them. Anything else is returned as it is.
     """
-    if type(value) in (list, tuple) and len(value) >= LEAST and isinstance(value[0], Model):
-        try:
-            return _pack(value)
-        except Unusual:
-            pass
+    kind = type(value)
+    try:
+        if kind is list or kind is tuple:
+            if value and isinstance(value[0], Model):
+                return _pack(value) if len(value) >= LEAST else _pack_a_few(value)
+        elif issubclass(kind, Model):
+            return _pack_one(value)
+    except Unusual:
+        pass
     return value
 
 
-# --- taking apart ----------------------------------------------------------------------------------------------------
+# --- a few rows, each by itself --------------------------------------------------------------------------------------
+
+
+def _pack_a_few(rows: Sequence[Any]) -> Sequence[Packed]:
+    if len(set(map(id, rows))) < len(rows):
+        raise Unusual
+    return type(rows)(map(_pack_one, rows))
+
+
+def _pack_one(row: Any) -> Packed:
+    """Pack a row whose values lead to no other one."""
+    app, model = _label(type(row))
+    attributes: dict[str, Any] = row.__dict__
+    state = attributes.get("_state")
+    if type(state) is not ModelState or not _STATE.issuperset(kept := state.__dict__) or kept.get("fields_cache"):
+        raise Unusual
+    values = list(attributes.values())
+    values[list(attributes).index("_state")] = None
+    if not LEADING_NOWHERE.issuperset(map(type, values)):
+        raise Unusual
+    shared = {name: value for name, value in kept.items() if name not in _NOT_SHARED}
+    return Packed(rebuild_one, app, model, _joined(tuple(attributes)), values, {**shared, "fields_cache": {}})
+
+
+@functools.lru_cache(maxsize=256)
+def _joined(names: tuple[str, ...]) -> str:
+    if not all(type(name) is str and " " not in name for name in names):  # an annotation's may have one
+        raise Unusual
+    return " ".join(names)
+
+
+# --- many, as columns ------------------------------------------------------------------------------------------------
 
 
 @final
@@ -143,7 +179,7 @@ def _pack(rows: Sequence[Any]) -> Packed:
     lists = [id(members) for table in tables for column in table.lists.values() for members in column]
     if len(set(lists)) < len(lists):
         raise Unusual  # one list in two places
-    return Packed([table.numbered(numbers) for table in tables], numbers.of(rows), type(rows) is tuple)
+    return Packed(rebuild, [table.numbered(numbers) for table in tables], numbers.of(rows), type(rows) is tuple)
 
 
 def _take_apart(model: type, rows: list[Any]) -> _Table:

@@ -237,7 +237,7 @@ class Line:
             self.waiting.pop(call, None)
 
     def _pass_on(self) -> None:
-        calls = self._take()
+        calls = self._take() if self.waiting else []
         if not calls:
             self.free += 1
             return
