@@ -860,7 +860,9 @@ async def test_all_parts_are_waited_for_when_one_fails() -> None:
     assert isinstance(await waiting, Boom)
 
 
-@pytest.mark.parametrize("broken", [fail_at_once, FailsToStart(), 5, failing_items], ids=["call", "object", "number", "items"])
+@pytest.mark.parametrize(
+    "broken", [fail_at_once, FailsToStart(), 5, failing_items], ids=["call", "object", "int", "items"]
+)
 async def test_what_cannot_start_does_not_keep_the_others_from_running(broken: Any) -> None:
     """A part that fails to start has failed; the parts after it run all the same and are waited for."""
     ran = asyncio.Event()

@@ -6,6 +6,7 @@ they are filled column by column. No constructor, descriptor or signal is called
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import gc
 import sys
@@ -20,6 +21,9 @@ from django.db.models.base import ModelState
 from .columns import drain, unpack_column
 
 __all__ = ["rebuild", "rebuild_one"]
+
+
+_datetime: Any = dt.datetime  # by the ten bytes that it gives to pickle, which its types do not tell
 
 
 def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool) -> Any:
@@ -62,30 +66,33 @@ def rebuild(tables: list[tuple[Any, ...]], order: Sequence[int], is_tuple: bool)
             gc.enable()
 
 
-def rebuild_one(app: str, model: str, names: str, values: list[Any], state: dict[str, Any]) -> Any:
+def rebuild_one(shape: str, values: list[Any], moments: Sequence[int]) -> Any:
     """Return a row by itself, one without related objects.
 
     Args:
-        app, model: whose it is: label of the app and name of the model.
-        names: of its attributes, with spaces between them.
-        values: of its attributes; whatever stands for `_state` is replaced.
-        state: the attributes of `_state`.
+        shape: label of the app and name of the model, the attributes, those of `_state`; each list with commas.
+        values: of all attributes, in that order.
+        moments: which of the values are the states of datetimes in UTC.
 
     Raises:
         LookupError: there is no such model on this side.
     """
+    app, model, names, names_of_state = _parsed(shape)
+    for place in moments:
+        values[place] = _datetime(values[place], dt.UTC)
     # A model that is there is found without `get_model`, which takes as long as all the rest.
     row = object.__new__(apps.all_models[app].get(model.lower()) or apps.get_model(app, model))
     attributes = row.__dict__
-    attributes.update(zip(_interned(names), values))
-    attributes["_state"] = made = object.__new__(ModelState)
-    made.__dict__.update(state)
+    attributes.update(zip(names, values, strict=False))
+    attributes["_state"] = state = object.__new__(ModelState)
+    state.__dict__.update(zip(names_of_state, values[len(names) :], strict=True), fields_cache={})
     return row
 
 
 @functools.lru_cache(maxsize=256)
-def _interned(names: str) -> list[str]:
-    return list(map(sys.intern, names.split(" ")))
+def _parsed(shape: str) -> tuple[str, str, list[str], list[str]]:
+    app, model, names, names_of_state = shape.split(" ")
+    return app, model, list(map(sys.intern, names.split(","))), list(map(sys.intern, names_of_state.split(",")))
 
 
 def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:

@@ -16,6 +16,7 @@ they come from, values that may lead to rows, prefetched QuerySets.
 from __future__ import annotations
 
 import copyreg
+import datetime as dt
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,29 +81,33 @@ def pack(value: Any) -> Any:
 def _pack_a_few(rows: Sequence[Any]) -> Sequence[Packed]:
     if len(set(map(id, rows))) < len(rows):
         raise Unusual
-    return type(rows)(map(_pack_one, rows))
+    packed = [_pack_one(row) for row in rows]
+    return tuple(packed) if type(rows) is tuple else packed
 
 
 def _pack_one(row: Any) -> Packed:
     """Pack a row whose values lead to no other one."""
-    app, model = _label(type(row))
-    attributes: dict[str, Any] = row.__dict__
-    state = attributes.get("_state")
-    if type(state) is not ModelState or not _STATE.issuperset(kept := state.__dict__) or kept.get("fields_cache"):
+    state = row.__dict__.get("_state")
+    if type(state) is not ModelState or state.__dict__.get("fields_cache"):
         raise Unusual
-    values = list(attributes.values())
-    values[list(attributes).index("_state")] = None
+    kept = {name: value for name, value in state.__dict__.items() if name not in _NOT_SHARED}
+    if not _STATE.issuperset(kept):
+        raise Unusual
+    shape = _shape(*_label(type(row)), tuple(row.__dict__), tuple(kept))
+    values = [None if value is state else value for value in row.__dict__.values()]
     if not LEADING_NOWHERE.issuperset(map(type, values)):
         raise Unusual
-    shared = {name: value for name, value in kept.items() if name not in _NOT_SHARED}
-    return Packed(rebuild_one, app, model, _joined(tuple(attributes)), values, {**shared, "fields_cache": {}})
+    moments = [place for place, value in enumerate(values) if type(value) is dt.datetime and value.tzinfo is dt.UTC]
+    for place in moments:  # they pickle by three names, each of which has to be looked up
+        values[place] = values[place].__reduce_ex__(4)[1][0]
+    return Packed(rebuild_one, shape, [*values, *kept.values()], tuple(moments))
 
 
 @functools.lru_cache(maxsize=256)
-def _joined(names: tuple[str, ...]) -> str:
-    if not all(type(name) is str and " " not in name for name in names):  # an annotation's may have one
+def _shape(app: str, model: str, *names: tuple[str, ...]) -> str:
+    if any("," in name or " " in name for name in chain.from_iterable(names)):  # as an annotation's may
         raise Unusual
-    return " ".join(names)
+    return " ".join([app, model, *map(",".join, names)])
 
 
 # --- many, as columns ------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def encode_call(chain: Chain, *, deadline: int | None = None, stream: int | None
             be pickled, or stands in ``__main__``, where the other side cannot find it. With ``"bad-request"``: it has
             more steps than may be sent, or one of a name that may not.
     """
-    parts = chain.parts()
+    parts = chain.parts() if chain.nested else (chain,)
     numbers = {id(part): number for number, part in enumerate(parts)} if chain.nested else {}
     pickled: list[Any] = []
     plain = ",".join([_encode_chain(part, numbers, pickled) for part in parts])

@@ -236,7 +236,7 @@ class _Response:
     It and the parser refer to each other, until ``parser`` is taken away.
     """
 
-    __slots__ = ("body", "complete", "content_type", "keeps", "parser", "status", "_delimited", "_head_size")
+    __slots__ = ("_delimited", "_head_size", "body", "complete", "content_type", "keeps", "parser", "status")
 
     def __init__(self) -> None:
         self.parser: HttpResponseParser | None = HttpResponseParser(self)
@@ -310,7 +310,8 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: flo
     """Return a connection to `host`, to the first of its addresses that answers.
 
     Args:
-        host, port: where to.
+        host: its name or address.
+        port: at which it listens.
         tls: makes the connection safe, and checks whose certificate it is.
         timeout: seconds for all of it.
 
@@ -370,7 +371,12 @@ async def _shake_hands(loop: asyncio.AbstractEventLoop, connected: ssl.SSLSocket
 
 async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], connected: socket.socket) -> None:
     ready = asyncio.get_running_loop().create_future()
-    add(connected.fileno(), lambda: ready.done() or ready.set_result(None))
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    add(connected.fileno(), tell)
     try:
         await ready
     finally:

@@ -81,7 +81,8 @@ class HttpWorker(Worker):
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
-        self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host and checked_host(host), timeout, max_request)
+        host = host and checked_host(host)
+        self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host, timeout, max_request)
         self._set_up(max_connections, max_queue, max_batch, max_reply, transport)
 
     def _set_up(

@@ -200,9 +200,7 @@ class Sender:
             headers["host"] = endpoint.host
         return signature, headers
 
-    def _not_ours(
-        self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview
-    ) -> TransportError:
+    def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview) -> TransportError:
         shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
         return TransportError(
             f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}. It began: {shown}",

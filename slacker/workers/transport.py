@@ -16,7 +16,16 @@ from typing import NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
 from .connection import Connection, connect
 
-__all__ = ["Address", "Answer", "Arriving", "HttpTransport", "NotSent", "StreamingTransport", "Transport", "checked_host"]
+__all__ = [
+    "Address",
+    "Answer",
+    "Arriving",
+    "HttpTransport",
+    "NotSent",
+    "StreamingTransport",
+    "Transport",
+    "checked_host",
+]
 
 
 class NotSent(Exception):
@@ -79,7 +88,8 @@ class StreamingTransport(Transport, Protocol):
         """
 
 
-_Idle: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[tuple[str, Connection]]]"
+_Idle: TypeAlias = list[tuple[str, Connection]]
+"""Connections of one loop that wait for a request, by the URL; that used last is the last one."""
 
 
 @final
@@ -102,11 +112,12 @@ class HttpTransport:
         self._connect_timeout = connect_timeout
         self._ssl_context = ssl_context
         self._closed = False
-        self._idle: _Idle = weakref.WeakKeyDictionary()
+        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = weakref.WeakKeyDictionary()
         _transports.add(self)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        connection = self._take(url) or await self._connect(url)
+        idle = self._idle_here()
+        connection = _take(idle, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body)
             await connection.wait()
@@ -114,18 +125,19 @@ class HttpTransport:
             connection.close()
             raise
         answer = Answer(connection.status, connection.content_type, connection.body())
-        self._put_back(url, connection)
+        self._put_back(idle, url, connection)
         return answer
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Arriving]:
-        connection = self._take(url) or await self._connect(url)
+        idle = self._idle_here()
+        connection = _take(idle, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body)
             await connection.head()
             yield _Arriving(connection)
         finally:
-            self._put_back(url, connection)
+            self._put_back(idle, url, connection)
 
     async def aclose(self) -> None:
         """Close the connections that are idle now, and the others when their answers are here."""
@@ -139,24 +151,15 @@ class HttpTransport:
 
     __del__ = _close_idle  # the loops know them still
 
-    def _take(self, url: str) -> Connection | None:
-        idle = self._idle.get(asyncio.get_running_loop()) or []
-        for place in range(len(idle) - 1, -1, -1):  # from the last, so that of too many the others grow old
-            if idle[place][0] == url:
-                _, connection = idle.pop(place)
-                if connection.looks_alive():
-                    return connection
-                connection.close()
-        return None
+    def _idle_here(self) -> _Idle:
+        loop = asyncio.get_running_loop()
+        idle = self._idle.get(loop)
+        return self._idle.setdefault(loop, []) if idle is None else idle
 
-    def _put_back(self, url: str, connection: Connection) -> None:
+    def _put_back(self, idle: _Idle, url: str, connection: Connection) -> None:
         if self._closed or not connection.is_idle:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        idle = self._idle.get(loop)
-        if idle is None:
-            idle = self._idle.setdefault(loop, [])
         idle.append((url, connection))
         if len(idle) > self._max_connections:
             idle.pop(0)[1].close()
@@ -178,6 +181,16 @@ class HttpTransport:
             for _, connection in idle:
                 connection.drop()
         self._idle = weakref.WeakKeyDictionary()
+
+
+def _take(idle: _Idle, url: str) -> Connection | None:
+    for place in range(len(idle) - 1, -1, -1):  # from the one used last, so that of too many the others grow old
+        if idle[place][0] == url:
+            _, connection = idle.pop(place)
+            if connection.looks_alive():
+                return connection
+            connection.close()
+    return None
 
 
 _transports: weakref.WeakSet[HttpTransport] = weakref.WeakSet()

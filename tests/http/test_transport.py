@@ -191,9 +191,7 @@ async def test_it_returns_no_cookies(watch: Watch, received: list[bytes]) -> Non
     await transport.aclose()
 
 
-async def test_a_name_with_two_addresses(
-    watch: Watch, received: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_with_two_addresses(watch: Watch, received: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where ``localhost`` is ::1 first and only 127.0.0.1 answers, the second address is tried."""
     port = watch.faulty.port
 
