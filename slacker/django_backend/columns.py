@@ -19,14 +19,14 @@ import marshal
 import uuid
 import zoneinfo
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from decimal import Decimal
 from itertools import compress, count, repeat, starmap
 from operator import attrgetter, itemgetter, setitem
 from struct import Struct
 from typing import Any, Final
 
-__all__ = ["LEADING_NOWHERE", "Unusual", "drain", "pack_column", "unpack_column"]
+__all__ = ["Unusual", "drain", "leads_nowhere", "pack_column", "unpack_column"]
 
 
 drain: Final[Callable[[Iterable[object]], None]] = deque[object](maxlen=0).extend
@@ -54,9 +54,17 @@ def pack_column(values: tuple[Any, ...]) -> tuple[Any, ...] | list[Any]:
         packed = pack(values if present is None else list(compress(values, present)))
         if packed is not None:
             return packed if present is None else ["gaps", packed, present]
-    if types <= LEADING_NOWHERE or (types <= _CONTAINERS and _is_plain(values)):
+    if leads_nowhere(values, types):
         return values
     raise Unusual
+
+
+def leads_nowhere(values: Iterable[Any], types: Set[type]) -> bool:
+    """Tell whether `values`, of these types, certainly lead to no row."""
+    if types <= _LEADING_NOWHERE:
+        return True
+    others = [value for value in values if type(value) not in _LEADING_NOWHERE]
+    return set(map(type, others)) <= _CONTAINERS and _is_plain(others)
 
 
 def unpack_column(column: tuple[Any, ...] | list[Any]) -> Sequence[Any]:
@@ -75,7 +83,7 @@ def _with_gaps(packed: list[Any], present: bytes) -> list[Any]:
     return values
 
 
-def _is_plain(values: tuple[Any, ...]) -> bool:
+def _is_plain(values: list[Any]) -> bool:
     # As of a JSONField. marshal knows plain data only, and looks through all of it faster than a walk in Python would.
     try:
         marshal.dumps(values)
@@ -177,6 +185,6 @@ _NONE: Final = type(None)
 _AT_BEST: Final = frozenset({_NONE, bool, int, float, complex, bytes})
 _SAME_IF_EQUAL: Final = frozenset({_NONE, bool, int, str, bytes})
 """Equal values of one of these types cannot be told apart, unlike floats with their zeros."""
-LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
-_CONTAINERS: Final = _AT_BEST | {str, list, tuple, dict, set, frozenset}
+_LEADING_NOWHERE: Final = _AT_BEST | {str, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, uuid.UUID}
+_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset})
 _ZONES: Final = frozenset({_NONE, dt.timezone, zoneinfo.ZoneInfo})

@@ -92,7 +92,11 @@ def rebuild_one(shape: str, values: list[Any], moments: Sequence[int]) -> Any:
 @functools.lru_cache(maxsize=256)
 def _parsed(shape: str) -> tuple[str, str, list[str], list[str]]:
     app, model, names, names_of_state = shape.split(" ")
-    return app, model, list(map(sys.intern, names.split(","))), list(map(sys.intern, names_of_state.split(",")))
+    return app, model, _names(names), _names(names_of_state)
+
+
+def _names(joined: str) -> list[str]:
+    return list(map(sys.intern, joined.split(","))) if joined else []
 
 
 def _new(model: Any, names: Iterable[str], size: int) -> list[Any]:

@@ -28,7 +28,7 @@ from django.apps import apps
 from django.db.models import Model
 from django.db.models.base import ModelState
 
-from .columns import LEADING_NOWHERE, Unusual, pack_column
+from .columns import Unusual, leads_nowhere, pack_column
 from .rebuild import rebuild, rebuild_one
 
 __all__ = ["pack"]
@@ -87,15 +87,16 @@ def _pack_a_few(rows: Sequence[Any]) -> Sequence[Packed]:
 
 def _pack_one(row: Any) -> Packed:
     """Pack a row whose values lead to no other one."""
+    label = _label(type(row))
     state = row.__dict__.get("_state")
-    if type(state) is not ModelState or state.__dict__.get("fields_cache"):
+    if type(state) is not ModelState or type(cache := state.__dict__.get("fields_cache", {})) is not dict or cache:
         raise Unusual
     kept = {name: value for name, value in state.__dict__.items() if name not in _NOT_SHARED}
     if not _STATE.issuperset(kept):
         raise Unusual
-    shape = _shape(*_label(type(row)), tuple(row.__dict__), tuple(kept))
+    shape = _shape(*label, tuple(row.__dict__), tuple(kept))
     values = [None if value is state else value for value in row.__dict__.values()]
-    if not LEADING_NOWHERE.issuperset(map(type, values)):
+    if not leads_nowhere(values, set(map(type, values))):
         raise Unusual
     moments = [place for place, value in enumerate(values) if type(value) is dt.datetime and value.tzinfo is dt.UTC]
     for place in moments:  # they pickle by three names, each of which has to be looked up
@@ -105,7 +106,7 @@ def _pack_one(row: Any) -> Packed:
 
 @functools.lru_cache(maxsize=256)
 def _shape(app: str, model: str, *names: tuple[str, ...]) -> str:
-    if any("," in name or " " in name for name in chain.from_iterable(names)):  # as an annotation's may
+    if any(type(name) is not str or "," in name or " " in name for name in chain.from_iterable(names)):
         raise Unusual
     return " ".join([app, model, *map(",".join, names)])
 
