@@ -41,6 +41,7 @@ setup(
             "psycopg[pool]>=3.2",
             "pygments>=2.18",
             "pytest>=8.4",
+            "pytest-xdist>=3.8",
             "selenium>=4.20",
             "trustme>=1.2",
             "uvicorn>=0.30",

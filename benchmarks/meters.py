@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from .measure import Case, per_call
+from .measure import Case, Meter, per_call
 from .tables import LOST, STALL, STALL_WALL, in_ms
 
 __all__ = ["costs_to_others", "longest_stall", "work_lost"]
@@ -26,11 +26,25 @@ TICK = 0.001
 CALIBRATION = 0.05  # seconds in which a busy task shows how fast it is when alone
 
 
-async def costs_to_others(case: Case) -> dict[str, float]:
-    """Take three turns: what a call costs by itself, in milliseconds, the longest stall, the work lost."""
-    figures = {in_ms(figure): value / 1e3 for figure, value in (await per_call(case)).items()}
-    stall, stall_wall = await longest_stall(case.turn)
-    return {**figures, STALL: stall * 1e3, STALL_WALL: stall_wall * 1e3, LOST: await work_lost(case.turn) * 1e3}
+def costs_to_others(*, beside_work: bool) -> Meter:
+    """Return a meter that takes turns for what a call costs by itself, in milliseconds, and for the longest stall.
+
+    Args:
+        beside_work: whether it takes one turn more, in the first round, for the work lost.
+    """
+    left_out = not beside_work
+
+    async def meter(case: Case) -> dict[str, float]:
+        nonlocal left_out
+        figures = {in_ms(figure): value / 1e3 for figure, value in (await per_call(case)).items()}
+        stall, stall_wall = await longest_stall(case.turn)
+        figures |= {STALL: stall * 1e3, STALL_WALL: stall_wall * 1e3}
+        if not left_out:
+            figures[LOST] = await work_lost(case.turn) * 1e3
+            left_out = True
+        return figures
+
+    return meter
 
 
 async def longest_stall(turn: Callable[[], Awaitable[object]]) -> tuple[float, float]:

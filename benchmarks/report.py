@@ -24,7 +24,7 @@ from .tables import Row, Spread, Table, ratios, spread
 __all__ = ["as_data", "as_json", "as_text", "environment"]
 
 PACKAGES = (
-    *("tornado", "django", "pyqwest", "granian", "gunicorn", "aiohttp", "anyio", "asgiref", "distributed"),
+    *("tornado", "django", "httptools", "granian", "gunicorn", "aiohttp", "anyio", "asgiref", "distributed"),
     *("rpyc", "Pyro5"),
 )
 
@@ -88,9 +88,11 @@ def as_json(data: Any) -> str:
 def _table_text(table: Table, verdicts: Sequence[Verdict]) -> str:
     lines = [["", *table.rows[0].figures, *([f"x {table.baseline}"] if table.baseline else []), ""]]
     for row in table.rows:
-        summaries = [*map(spread, row.figures.values()), *([spread(_ratios(table, row))] if table.baseline else [])]
+        measured = [row.figures.get(name) for name in table.rows[0].figures]
+        cells = [_cell(spread(values)) if values else "-" for values in measured]
+        ratio = [_cell(spread(_ratios(table, row)))] if table.baseline else []
         goals = [str(one) for one in verdicts if (one.goal.table, one.goal.row) == (table.name, row.name)]
-        lines.append([row.name, *map(_cell, summaries), "; ".join(goals)])
+        lines.append([row.name, *cells, *ratio, "; ".join(goals)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rounds = len(next(iter(table.rows[0].figures.values())))
     text = [f"{table.title} ({rounds} round{'s' * (rounds > 1)})  [{table.name}]", ""]

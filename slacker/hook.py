@@ -16,8 +16,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from itertools import chain as in_a_row
 from typing import Protocol, TypeAlias, final
 
 from . import wire
@@ -32,6 +33,9 @@ WINDOW = 60_000
 """Milliseconds by which the two clocks may differ."""
 START = 2_000
 """Milliseconds before its start from which a process takes requests, though it cannot know if they were served."""
+
+SENT_TOGETHER = 64 << 10
+"""Bytes from which on parts of one long result are sent: each piece that arrives costs the client's loop a turn."""
 
 logger = logging.getLogger("slacker.hook")
 
@@ -184,19 +188,24 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None]) -> Reply:
     first = next(frames)
-    sealed = sealer.seal(*first)
     headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
     if first.kind & wire.Kind.LAST:
+        sealed = sealer.seal(*first)
         headers.append(("Content-Length", str(len(sealed))))
         return Reply(200, headers, [sealed])
-    return Reply(200, headers, _in_turn(sealer, sealed, frames))
+    return Reply(200, headers, _in_turn(sealer, first, frames))
 
 
-def _in_turn(sealer: ReplySealer, sealed: bytes, frames: Generator[wire.Frame, None, None]) -> Iterator[bytes]:
+def _in_turn(
+    sealer: ReplySealer, first: wire.Frame, frames: Generator[wire.Frame, None, None]
+) -> Generator[bytes, None, None]:
+    held = bytearray()
     try:
-        yield sealed
-        for frame in frames:
-            yield sealer.seal(*frame)
+        for frame in in_a_row([first], frames):
+            held += sealer.seal(*frame)
+            if frame.kind != wire.Kind.CHUNK or isinstance(frame, wire.AwaitedFrame) or len(held) >= SENT_TOGETHER:
+                yield bytes(held)
+                held.clear()
     finally:
         frames.close()  # the client may have gone: what has not begun never does, and a stream ends
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 from collections.abc import Iterator
 
 import coverage
@@ -23,6 +24,13 @@ ONCE = (
     *("tests/test_benchmarks.py", "tests/test_bootstrap.py"),
 )
 """What takes long and hardly depends on the Python: CI runs it on one, and the rest, ``-m "not once"``, on all."""
+
+
+def pytest_configure() -> None:
+    """Let interrupts through: where tests run in the background of a shell they are ignored, and by children too."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

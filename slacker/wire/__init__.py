@@ -25,7 +25,7 @@ from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
 from .answers import Answers, Arrivals, RemoteTraceback, only_value
 from .heads import Head, read_head
-from .replies import MAX_REPLY, WHOLE, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
+from .replies import MAX_REPLY, WHOLE, AwaitedFrame, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
 from .requests import EncodedCall, encode_call, encode_options, envelope
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "WHOLE",
     "Answers",
     "Arrivals",
+    "AwaitedFrame",
     "EncodedCall",
     "FarSide",
     "Frame",
@@ -193,7 +194,7 @@ def _stream(head: Head, far_side: FarSide, now: Clock) -> Iterator[Frame]:
                 if frame.kind == Kind.ERROR:
                     yield frame._replace(kind=frame.kind | Kind.LAST)
                     return
-                yield frame
+                yield AwaitedFrame(*frame)
     yield Frame(Kind.END | Kind.LAST, 0, b"")
 
 

@@ -77,6 +77,12 @@ class Frame(NamedTuple):
     payload: bytes
 
 
+class AwaitedFrame(Frame):
+    """One that somebody waits for before the rest is there: of a stream."""
+
+    __slots__ = ()
+
+
 def refusal(
     reason: str,
     message: str,

@@ -80,13 +80,9 @@ class Connection:
 
     def looks_alive(self) -> bool:
         """Tell whether an idle connection is still open, as far as the system knows: the loop may not yet."""
-        if self._closed or not self._news.poll(0):
-            return not self._closed
-        if not isinstance(self._socket, ssl.SSLSocket):
-            return False  # an end, or what nobody asked for
-        with contextlib.suppress(OSError):
-            return bool(socket.socket.recv(self._socket, 1, socket.MSG_PEEK))  # TLS itself may have something to say
-        return False
+        if not self._closed and self._news.poll(0):
+            self._on_readable()  # it is closed, unless TLS alone has something to say
+        return not self._closed
 
     # --- an exchange ------------------------------------------------------------------------------------------
 
@@ -98,13 +94,14 @@ class Connection:
         """
         self._response.begin()
         self._in_pieces = False
-        together = len(body) <= JOINED
-        first = head + body if together else head
-        sent = self._send(first)
-        if sent < len(first) or not together:
-            self._unsent.append(memoryview(first)[sent:])
-            if not together:
-                self._unsent.append(memoryview(body))
+        first = head + body if len(body) <= JOINED else head
+        try:
+            sent = self._socket.send(first)
+        except _NOT_NOW:
+            sent = 0
+        if sent < len(head) + len(body):
+            rest = memoryview(first)[sent:], memoryview(body)[len(first) - len(head) :]
+            self._unsent.extend(part for part in rest if part)
             asyncio.get_running_loop().add_writer(self._socket.fileno(), self._on_writable)
 
     def wait(self) -> asyncio.Future[None]:
@@ -142,13 +139,13 @@ class Connection:
     def close(self, why: str = "it was closed here") -> None:
         """Close the connection, from any thread; whoever waits for something of it gets a ConnectionError."""
         loop = self._loop()
-        if loop is None or loop is _running_loop():
+        if loop is None or loop.is_closed():
+            self.drop()
+        elif loop is _running_loop():
             self._close(why)
         else:
-            with contextlib.suppress(RuntimeError):  # its loop was closed
+            with contextlib.suppress(RuntimeError):  # it is closed just now
                 loop.call_soon_threadsafe(self._close, why)
-                return
-            self.drop()
 
     def drop(self) -> None:
         """Close the socket and nothing else: the loop is gone, or another process goes on with it."""
@@ -173,9 +170,9 @@ class Connection:
         if self._closed:
             return
         self._why_closed = why
-        if (loop := self._loop()) is not None and not loop.is_closed():
-            loop.remove_reader(self._socket.fileno())
-            loop.remove_writer(self._socket.fileno())
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket.fileno())
+        loop.remove_writer(self._socket.fileno())
         self.drop()
         self._wake()
 
@@ -210,23 +207,12 @@ class Connection:
 
     def _on_writable(self) -> None:
         unsent = self._unsent
-        try:
-            sent = self._send(unsent[0])
-        except OSError:  # it may have answered all the same: whoever reads will see
-            self._response.keeps = False
-            unsent.clear()
-        else:
-            unsent[0] = unsent[0][sent:]
-            if not unsent[0]:
-                unsent.popleft()
+        with contextlib.suppress(OSError):  # not now, or never more: then reading fails too
+            unsent[0] = unsent[0][self._socket.send(unsent[0]) :]
+        if not unsent[0]:
+            unsent.popleft()
         if not unsent:
             asyncio.get_running_loop().remove_writer(self._socket.fileno())
-
-    def _send(self, data: bytes | memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except _NOT_NOW:
-            return 0
 
 
 @final
@@ -244,11 +230,9 @@ class _Response:
 
     def begin(self) -> None:
         self.status = 0
-        self.content_type = ""
         self.body: bytes | bytearray = b""
         self.complete = False
         self.keeps = True
-        self._delimited = False
         self._head_size = 0
 
     def feed(self, data: bytes) -> None:
@@ -296,6 +280,8 @@ class _Response:
     def on_message_begin(self) -> None:
         if self.complete:
             raise HttpParserError("another one follows")
+        self.content_type = ""
+        self._delimited = False
 
     def on_message_complete(self) -> None:
         assert self.parser is not None

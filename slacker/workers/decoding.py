@@ -1,18 +1,15 @@
 """Long replies, decoded a part at a time: one part in each turn of a loop, whichever reply it is of.
 
 `asyncio.sleep(0)` would keep the parts of one reply apart, but not those of replies that come at once: eight reports
-would each decode a part in every turn. And what is decoded are thousands of new objects, none of them garbage, which
-the collector would look through again and again; so it rests until the reply is decoded.
+would each decode a part in every turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import final
 
 from ..outcome import Outcome
@@ -32,24 +29,10 @@ async def decode(answers: Answers, frames: Iterable[OpenedFrame]) -> list[Outcom
         Refused, ProtocolError: as `Answers`, and as `frames` does.
     """
     pace = Pace()
-    with _collector_at_rest():
-        for frame in frames:
-            await pace.before(len(frame[2]))
-            answers.take(*frame)
-        return answers.outcomes()
-
-
-@contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    # Replies that come meanwhile do not prolong it: the collector gets its turn when the first of them is decoded.
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+    for frame in frames:
+        await pace.before(len(frame[2]))
+        answers.take(*frame)
+    return answers.outcomes()
 
 
 @final

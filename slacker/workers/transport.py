@@ -154,7 +154,11 @@ class HttpTransport:
     def _idle_here(self) -> _Idle:
         loop = asyncio.get_running_loop()
         idle = self._idle.get(loop)
-        return self._idle.setdefault(loop, []) if idle is None else idle
+        if idle is None:
+            for other in [other for other in list(self._idle) if other.is_closed()]:
+                _drop(self._idle.pop(other, []))
+            idle = self._idle.setdefault(loop, [])
+        return idle
 
     def _put_back(self, idle: _Idle, url: str, connection: Connection) -> None:
         if self._closed or not connection.is_idle:
@@ -178,8 +182,7 @@ class HttpTransport:
     def begin_afresh(self) -> None:
         """Leave the connections to the process from which this one was forked."""
         for idle in self._idle.values():
-            for _, connection in idle:
-                connection.drop()
+            _drop(idle)
         self._idle = weakref.WeakKeyDictionary()
 
 
@@ -191,6 +194,11 @@ def _take(idle: _Idle, url: str) -> Connection | None:
                 return connection
             connection.close()
     return None
+
+
+def _drop(idle: _Idle) -> None:
+    for _, connection in idle:
+        connection.drop()
 
 
 _transports: weakref.WeakSet[HttpTransport] = weakref.WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from slacker.workers.connection import Connection as ClientConnection
 from slacker.workers.http import HttpTransport, NotSent
 
 from .conftest import Watch, eventually
@@ -19,6 +21,7 @@ from .servers import LIVENESS, Connection, Fault, count_connections
 from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
@@ -165,6 +168,138 @@ async def test_it_replaces_a_connection_that_was_closed(watch: Watch) -> None:
     assert [request[-5:] for request in requests] == [b"first", b"econd"]
     assert watch.faulty.accepted == 2
     await transport.aclose()
+
+
+@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "large"])
+async def test_it_sends_when_it_can(size: int) -> None:
+    """What a connection cannot take at once is sent when it can; and the answer is the whole one."""
+    here, there = socket.socketpair()
+    with there:
+        here.setblocking(False)
+        full = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                full += here.send(bytes(100_000))
+        connection = ClientConnection(here)
+        connection.request(b"head", bytes(size))
+        answer = connection.wait()
+
+        def serve() -> None:
+            wanted = full + len(b"head") + size
+            while wanted > 0:
+                wanted -= len(there.recv(100_000))
+            there.sendall(HELLO)
+
+        await asyncio.to_thread(serve)
+        await answer
+        assert (connection.body(), connection.is_idle) == (b"hello", True)
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        (b"HTTP/1.1 103 Early Hints\r\nContent-Type: a/b\r\n\r\n" + HELLO, True),
+        (CHUNKED + b"5\r\nhello\r\n0\r\nContent-Type: a/b\r\n\r\n", True),
+        (HELLO + b"surplus", False),
+        (HELLO.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), False),
+        (HELLO.replace(b"1.1", b"1.0"), False),
+    ],
+    ids=["informational", "trailers", "surplus", "Connection: close", "HTTP/1.0"],
+)
+async def test_answers_of_all_kinds(watch: Watch, reply: bytes, kept: bool) -> None:
+    """What else comes with an answer is left out of it; the connection is kept where it can be."""
+
+    def fault(connection: Connection) -> None:
+        while True:
+            connection.read_request()
+            connection.send(reply)
+
+    watch.faulty.script += [fault] * 2
+    transport = HttpTransport(4)
+    for _ in range(2):
+        answer = await transport.post(watch.faulty.url, {}, b"body")
+        assert (answer.status, answer.content_type, answer.body) == (200, "", b"hello")
+    assert watch.faulty.accepted == (1 if kept else 2)
+    watch.faulty.script.clear()
+    await transport.aclose()
+
+
+async def test_a_long_answer(watch: Watch) -> None:
+    """An answer that comes in many pieces is one body."""
+    body = bytes(range(256)) * 10_000
+    watch.faulty.script.append(answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body))
+    assert (await post(watch.faulty.url)).body == body
+
+
+async def test_an_answer_before_the_request_was_read(watch: Watch) -> None:
+    """A server may refuse a large body before it has read it: that is its answer."""
+    told = threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.client.recv(1)
+        connection.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+        told.wait(LIVENESS)
+
+    watch.faulty.script.append(fault)
+    transport = HttpTransport(4)
+    answer = await transport.post(watch.faulty.url, {}, bytes(15 << 20))
+    told.set()
+    assert (answer.status, transport._idle) == (413, {asyncio.get_running_loop(): []})
+    await transport.aclose()
+
+
+async def test_a_connection_that_takes_nothing_more(watch: Watch) -> None:
+    """If sending fails at once, not a byte has left."""
+    ended = threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(HELLO)
+        ended.wait(LIVENESS)
+
+    watch.faulty.script.append(fault)
+    transport = HttpTransport(4)
+    await transport.post(watch.faulty.url, {}, b"body")
+    [[(_, connection)]] = transport._idle.values()
+    connection._socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(NotSent):
+        await transport.post(watch.faulty.url, {}, b"body")
+    ended.set()
+    await transport.aclose()
+
+
+async def test_it_keeps_no_more_than_it_may(watch: Watch, received: list[bytes]) -> None:
+    """Of too many connections the one that waits for longest is closed."""
+    transport = HttpTransport(1)
+    for path in ("a", "b", "b"):
+        await transport.post(watch.faulty.url + path, {}, b"body")
+    await eventually(lambda: count_connections(watch.faulty.port) == 1)
+    assert watch.faulty.accepted == 2
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["running", "closed"])
+async def test_closing_reaches_connections_of_other_loops(watch: Watch, received: list[bytes], closed: bool) -> None:
+    """Idle connections of a loop in another thread are closed too, and those of a loop that was closed."""
+    transport = HttpTransport(4)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    posted = asyncio.run_coroutine_threadsafe(transport.post(watch.faulty.url, {}, b"body"), loop)
+    await asyncio.wrap_future(posted)
+
+    def end() -> None:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    if closed:
+        end()
+    await transport.aclose()
+    await eventually(lambda: count_connections(watch.faulty.port) == 0)
+    if not closed:
+        end()
 
 
 async def test_it_follows_no_redirect(watch: Watch) -> None:

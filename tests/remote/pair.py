@@ -148,6 +148,16 @@ class Pair:
         opener = ReplyOpener(self.keyring.signing, sealed.signature, len(data))
         return [wire.Frame(kind, answer, bytes(payload)) for kind, answer, payload in opener.feed(data)]
 
+    @staticmethod
+    def sealed_frames(reply: Reply) -> list[bytes]:
+        """Return the frames of `reply` as they are sent, which may be several in one piece."""
+        data, frames = b"".join(reply.body), []
+        while data:
+            size = 41 + int.from_bytes(data[:4], "big")
+            frames.append(data[:size])
+            data = data[size:]
+        return frames
+
     def open(self, sealed: Sealed, reply: Reply | bytes, chains: Sequence[Chain] = (ADD,)) -> list[Outcome]:
         """Return what came of the request's chains."""
         answers = wire.Answers(chains)

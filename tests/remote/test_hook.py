@@ -734,7 +734,7 @@ def test_frames_left_out(order: tuple[int, ...]) -> None:
     """A reply of which any frames are missing is an error, in whatever order the others come."""
     pair = Pair()
     sealed = pair.seal(Chain(list, (Call((range(1500),), {}),)))
-    frames = list(pair.answer(sealed).body)
+    frames = pair.sealed_frames(pair.answer(sealed))
     with pytest.raises(ProtocolError, match=r"cut|seal"):
         pair.open(sealed, b"".join(frames[number] for number in order))
 
@@ -746,7 +746,7 @@ def test_frames_in_another_order(order: tuple[int, ...]) -> None:
     """A reply whose frames come in another order, or twice, is an error."""
     pair = Pair()
     sealed = pair.seal(Chain(list, (Call((range(1500),), {}),)))
-    frames = list(pair.answer(sealed).body)
+    frames = pair.sealed_frames(pair.answer(sealed))
     with pytest.raises(ProtocolError, match="seal"):
         pair.open(sealed, b"".join(frames[number] for number in order))
 

@@ -63,13 +63,14 @@ User.objects.create_user("petya")
 """
 
 KEY = secrets.token_hex(32)
+ELSEWHERE = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
 
 
 def run(folder: Path, *command: str, key: str = KEY) -> str:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env={**os.environ, "SLACKER_KEY": key},
+        env={**ELSEWHERE, "SLACKER_KEY": key},
         capture_output=True,
         text=True,
         timeout=120,
@@ -84,7 +85,7 @@ def serving(folder: Path, port: int, *command: str) -> Iterator[None]:
     server = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
-        env={**os.environ, "SLACKER_KEY": KEY},
+        env={**ELSEWHERE, "SLACKER_KEY": KEY},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

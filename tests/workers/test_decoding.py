@@ -1,9 +1,8 @@
-"""Long replies: a part in each turn of the loop, and the collector at rest meanwhile."""
+"""Long replies: a part in each turn of the loop."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,24 +65,3 @@ async def test_small_parts_do_not_wait() -> None:
 
     with pytest.raises(StopIteration):  # it ended without having waited for anything
         waiting.send(None)
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-async def test_the_collector_rests(enabled: bool) -> None:
-    """The collector rests while a reply is decoded, and is afterwards what it was."""
-    seen: list[bool] = []
-
-    def watched() -> Iterator[Any]:
-        for frame in frames():
-            seen.append(gc.isenabled())
-            yield frame
-
-    if not enabled:
-        gc.disable()
-    try:
-        await decode(Answers([LARGE]), watched())
-        after = gc.isenabled()
-    finally:
-        gc.enable()
-
-    assert (set(seen), after) == ({False}, enabled)
