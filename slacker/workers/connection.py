@@ -17,7 +17,6 @@ import socket
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import Any, final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -304,14 +303,13 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: flo
     Raises:
         OSError, UnicodeError: there is none, or not in time; a TimeoutError, or one of DNS or TLS is an OSError too.
     """
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         connected = await _first_of(await _addresses(host, port), timeout)
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 connected = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
-                await _shake_hands(loop, connected)
+                await _shake_hands(connected)
             return Connection(connected)
         except BaseException:
             connected.close()
@@ -344,29 +342,28 @@ async def _first_of(addresses: list[Any], timeout: float) -> socket.socket:
         errors.clear()  # its traceback leads to this frame: it would hold itself
 
 
-async def _shake_hands(loop: asyncio.AbstractEventLoop, connected: ssl.SSLSocket) -> None:
+async def _shake_hands(connected: ssl.SSLSocket) -> None:
     while True:
         try:
             connected.do_handshake()
             return
-        except ssl.SSLWantReadError:
-            await _ready(loop.add_reader, loop.remove_reader, connected)
-        except ssl.SSLWantWriteError:
-            await _ready(loop.add_writer, loop.remove_writer, connected)
+        except ssl.SSLWantReadError:  # what it writes finds room at once
+            await _readable(connected)
 
 
-async def _ready(add: Callable[..., Any], remove: Callable[[int], Any], connected: socket.socket) -> None:
-    ready = asyncio.get_running_loop().create_future()
+async def _readable(connected: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
 
     def tell() -> None:
-        if not ready.done():
+        with contextlib.suppress(asyncio.InvalidStateError):  # cancelled, or told already
             ready.set_result(None)
 
-    add(connected.fileno(), tell)
+    loop.add_reader(connected.fileno(), tell)
     try:
         await ready
     finally:
-        remove(connected.fileno())
+        loop.remove_reader(connected.fileno())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

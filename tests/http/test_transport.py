@@ -17,7 +17,7 @@ from slacker.workers.connection import Connection as ClientConnection
 from slacker.workers.http import HttpTransport, NotSent
 
 from .conftest import Watch, eventually
-from .servers import LIVENESS, Connection, Fault, count_connections
+from .servers import LIVENESS, Connection, Fault, count_connections, until
 from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -279,6 +279,18 @@ async def test_it_keeps_no_more_than_it_may(watch: Watch, received: list[bytes])
     await transport.aclose()
 
 
+def test_what_is_dropped_is_closed(watch: Watch, received: list[bytes]) -> None:
+    """A transport that nobody closed closes its connections when it is collected, also between two runs of its loop."""
+    loop = asyncio.new_event_loop()
+    transport = HttpTransport(4)
+    loop.run_until_complete(transport.post(watch.faulty.url, {}, b"body"))
+    del transport
+    gc.collect()
+    loop.run_until_complete(asyncio.sleep(0))
+    until(lambda: count_connections(watch.faulty.port) == 0)
+    loop.close()
+
+
 @pytest.mark.parametrize("closed", [False, True], ids=["running", "closed"])
 async def test_closing_reaches_connections_of_other_loops(watch: Watch, received: list[bytes], closed: bool) -> None:
     """Idle connections of a loop in another thread are closed too, and those of a loop that was closed."""
@@ -300,6 +312,25 @@ async def test_closing_reaches_connections_of_other_loops(watch: Watch, received
     await eventually(lambda: count_connections(watch.faulty.port) == 0)
     if not closed:
         end()
+
+
+async def test_it_replaces_a_connection_before_the_loop_knows(watch: Watch) -> None:
+    """So it does if the loop, which was busy meanwhile, has not heard of its end yet."""
+    left = threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(HELLO)
+        connection.close()
+        left.set()
+
+    watch.faulty.script += [fault] * 2
+    transport = HttpTransport(4)
+    await transport.post(watch.faulty.url, {}, b"body")
+    assert left.wait(LIVENESS)
+    await transport.post(watch.faulty.url, {}, b"body")
+    assert watch.faulty.accepted == 2
+    await transport.aclose()
 
 
 async def test_it_follows_no_redirect(watch: Watch) -> None:

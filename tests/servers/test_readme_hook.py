@@ -42,7 +42,7 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, steps: dict[str, str], port: int) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, steps: dict[str, str], port: int) -> Path:
     """A project as it stands after the README's first step and the URLs of the second."""
     folder = tmp_path_factory.mktemp("project")
     run(folder, "-m", "django", "startproject", "mysite", ".")
@@ -63,14 +63,21 @@ User.objects.create_user("petya")
 """
 
 KEY = secrets.token_hex(32)
-ELSEWHERE = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+
+
+def elsewhere(key: str) -> dict[str, str]:
+    """Return the environment of another project than that of the tests beside these."""
+    return {
+        **{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
+        "SLACKER_KEY": key,
+    }
 
 
 def run(folder: Path, *command: str, key: str = KEY) -> str:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env={**ELSEWHERE, "SLACKER_KEY": key},
+        env=elsewhere(key),
         capture_output=True,
         text=True,
         timeout=120,
@@ -85,7 +92,7 @@ def serving(folder: Path, port: int, *command: str) -> Iterator[None]:
     server = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,
-        env={**ELSEWHERE, "SLACKER_KEY": KEY},
+        env=elsewhere(KEY),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -110,16 +117,16 @@ def shown_command(steps: dict[str, str], name: str, port: int) -> list[str]:
     return match[1].split()
 
 
-def test_the_check_of_step_three_finds_nothing(project: Path, steps: dict[str, str], port: int) -> None:
+def test_the_check_of_step_three_finds_nothing(site: Path, steps: dict[str, str], port: int) -> None:
     """``manage.py check`` has nothing to say of a project set up as the README says."""
-    assert "no issues" in run(project, *shown_command(steps, "hook-check", port))
+    assert "no issues" in run(site, *shown_command(steps, "hook-check", port))
 
 
 @pytest.mark.parametrize(
     "server",
     ["runslacker", "runserver", "gunicorn-sync", "gunicorn-gthread"],
 )
-def test_the_client_of_step_four_gets_its_rows(project: Path, steps: dict[str, str], port: int, server: str) -> None:
+def test_the_client_of_step_four_gets_its_rows(site: Path, steps: dict[str, str], port: int, server: str) -> None:
     """The client prints what the server's database holds, by runslacker and by servers of the whole project."""
     commands = {
         "runslacker": shown_command(steps, "hook-runslacker", port),
@@ -127,14 +134,14 @@ def test_the_client_of_step_four_gets_its_rows(project: Path, steps: dict[str, s
         "gunicorn-sync": ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2", "mysite.wsgi"],
         "gunicorn-gthread": ["-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "4", "mysite.wsgi"],
     }
-    with serving(project, port, *commands[server]):
-        assert run(project, "-W", "error", "client.py") == "staff: ['vasia']\nusers: 2\n"
+    with serving(site, port, *commands[server]):
+        assert run(site, "-W", "error", "client.py") == "staff: ['vasia']\nusers: 2\n"
 
 
-def test_a_client_with_another_key_is_refused(project: Path, steps: dict[str, str], port: int) -> None:
+def test_a_client_with_another_key_is_refused(site: Path, steps: dict[str, str], port: int) -> None:
     """Without the server's key the client fails, with an error that names the key."""
     with (
-        serving(project, port, *shown_command(steps, "hook-runslacker", port)),
+        serving(site, port, *shown_command(steps, "hook-runslacker", port)),
         pytest.raises(AssertionError, match=r"TransportError: .*403.*SLACKER_KEY"),
     ):
-        run(project, "client.py", key=secrets.token_hex(32))
+        run(site, "client.py", key=secrets.token_hex(32))
