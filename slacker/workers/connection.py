@@ -310,10 +310,10 @@ async def connect(host: str, port: int, tls: ssl.SSLContext | None, timeout: flo
             if tls is not None:
                 connected = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
                 await _shake_hands(connected)
-            return Connection(connected)
         except BaseException:
             connected.close()
             raise
+    return Connection(connected)
 
 
 async def _addresses(host: str, port: int) -> list[Any]:

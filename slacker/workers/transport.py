@@ -145,18 +145,22 @@ class HttpTransport:
         self._close_idle()
 
     def _close_idle(self) -> None:
-        for idle in list(self._idle.values()):
-            while idle:
-                idle.pop()[1].close()
+        for loop in self._loops():
+            for _, connection in list(self._idle.get(loop, ())):
+                connection.close()
 
     __del__ = _close_idle  # the loops know them still
+
+    def _loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [loop for reference in self._idle.keyrefs() if (loop := reference()) is not None]
 
     def _idle_here(self) -> _Idle:
         loop = asyncio.get_running_loop()
         idle = self._idle.get(loop)
         if idle is None:
-            for other in [other for other in list(self._idle) if other.is_closed()]:
-                _drop(self._idle.pop(other, []))
+            for other in self._loops():
+                if other.is_closed():
+                    _drop(self._idle.pop(other, []))
             idle = self._idle.setdefault(loop, [])
         return idle
 
