@@ -1,15 +1,18 @@
 """Long replies, decoded a part at a time: one part in each turn of a loop, whichever reply it is of.
 
 `asyncio.sleep(0)` would keep the parts of one reply apart, but not those of replies that come at once: eight reports
-would each decode a part in every turn.
+would each decode a part in every turn. And what is decoded are thousands of new objects, none of them garbage, through
+which the collector looks less often meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import final
 
 from ..outcome import Outcome
@@ -21,6 +24,11 @@ __all__ = ["AT_ONCE", "Pace", "decode"]
 AT_ONCE = 16 << 10
 """Bytes that may be decoded in one turn, if they are of small parts: it takes a fraction of a millisecond."""
 
+SELDOM = 5_000
+"""New objects after which the collector looks through them. With its default, 700, decoding takes a sixth longer; were it
+off, it would look through a whole reply at the end.
+"""
+
 
 async def decode(answers: Answers, frames: Iterable[OpenedFrame]) -> list[Outcome]:
     """Have `answers` take `frames`, and return the outcomes.
@@ -29,10 +37,25 @@ async def decode(answers: Answers, frames: Iterable[OpenedFrame]) -> list[Outcom
         Refused, ProtocolError: as `Answers`, and as `frames` does.
     """
     pace = Pace()
-    for frame in frames:
-        await pace.before(len(frame[2]))
-        answers.take(*frame)
-    return answers.outcomes()
+    with _collected_seldom():
+        for frame in frames:
+            await pace.before(len(frame[2]))
+            answers.take(*frame)
+        return answers.outcomes()
+
+
+@contextmanager
+def _collected_seldom() -> Iterator[None]:
+    # Not to be switched off: what had come by the end would then be looked through in one go.
+    usual = gc.get_threshold()
+    if not 0 < usual[0] < SELDOM:  # it is switched off, or a reply that came before has seen to it
+        yield
+        return
+    gc.set_threshold(SELDOM, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 @final

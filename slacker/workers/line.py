@@ -14,7 +14,6 @@ of what a call costs the loop. Nothing here refers to the loop, which is kept we
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 import weakref
 from collections import OrderedDict
@@ -317,6 +316,9 @@ def _another(error: Exception) -> Exception:
     """Return an exception like it, for one of several who get it: each is given notes and a traceback of its own."""
     if not isinstance(error, SlackerError):
         return error
-    same = copy.copy(error)
+    # Not by copy.copy: tblib, which Dask installs, has it copy the traceback as well.
+    same = type(error).__new__(type(error))
+    same.args = error.args
+    same.__dict__.update(error.__dict__)
     same.__cause__ = error.__cause__
     return same

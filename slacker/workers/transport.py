@@ -9,7 +9,7 @@ import re
 import ssl
 import urllib.parse
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, final, runtime_checkable
@@ -88,8 +88,10 @@ class StreamingTransport(Transport, Protocol):
         """
 
 
-_Idle: TypeAlias = list[tuple[str, Connection]]
-"""Connections of one loop that wait for a request, by the URL; that used last is the last one."""
+_Idle: TypeAlias = "list[tuple[str, weakref.ref[Connection]]]"
+"""Connections of one loop that wait for a request, by the URL; that used last is the last one. The loop, which reads
+them, refers to them, so that they end with it; nobody has to notice.
+"""
 
 
 @final
@@ -145,32 +147,29 @@ class HttpTransport:
         self._close_idle()
 
     def _close_idle(self) -> None:
-        for loop in self._loops():
-            for _, connection in list(self._idle.get(loop, ())):
-                connection.close()
+        for connection in self._all_idle():
+            connection.close()
 
-    __del__ = _close_idle  # the loops know them still
+    __del__ = _close_idle
 
-    def _loops(self) -> list[asyncio.AbstractEventLoop]:
-        return [loop for reference in self._idle.keyrefs() if (loop := reference()) is not None]
+    def _all_idle(self) -> Iterator[Connection]:
+        for loop in [reference() for reference in self._idle.keyrefs()]:
+            for _, reference in list(self._idle.get(loop, ())) if loop is not None else ():
+                if (connection := reference()) is not None:
+                    yield connection
 
     def _idle_here(self) -> _Idle:
         loop = asyncio.get_running_loop()
         idle = self._idle.get(loop)
-        if idle is None:
-            for other in self._loops():
-                if other.is_closed():
-                    _drop(self._idle.pop(other, []))
-            idle = self._idle.setdefault(loop, [])
-        return idle
+        return self._idle.setdefault(loop, []) if idle is None else idle
 
     def _put_back(self, idle: _Idle, url: str, connection: Connection) -> None:
         if self._closed or not connection.is_idle:
             connection.close()
             return
-        idle.append((url, connection))
-        if len(idle) > self._max_connections:
-            idle.pop(0)[1].close()
+        idle.append((url, weakref.ref(connection)))
+        if len(idle) > self._max_connections and (oldest := idle.pop(0)[1]()) is not None:
+            oldest.close()
 
     async def _connect(self, url: str) -> Connection:
         address = Address.of(url)
@@ -185,24 +184,18 @@ class HttpTransport:
 
     def begin_afresh(self) -> None:
         """Leave the connections to the process from which this one was forked."""
-        for idle in self._idle.values():
-            _drop(idle)
+        for connection in self._all_idle():
+            connection.drop()
         self._idle = weakref.WeakKeyDictionary()
 
 
 def _take(idle: _Idle, url: str) -> Connection | None:
     for place in range(len(idle) - 1, -1, -1):  # from the one used last, so that of too many the others grow old
         if idle[place][0] == url:
-            _, connection = idle.pop(place)
-            if connection.looks_alive():
+            connection = idle.pop(place)[1]()
+            if connection is not None and connection.looks_alive():
                 return connection
-            connection.close()
     return None
-
-
-def _drop(idle: _Idle) -> None:
-    for _, connection in idle:
-        connection.drop()
 
 
 _transports: weakref.WeakSet[HttpTransport] = weakref.WeakSet()

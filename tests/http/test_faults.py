@@ -266,6 +266,21 @@ async def test_an_answer_that_ends_with_the_connection_is_cut(watch: Watch, cut:
     assert len(watch.ran()) == 1
 
 
+async def test_a_stream_that_ends_with_the_connection_is_cut(watch: Watch) -> None:
+    """Of a stream too the last frame must have come."""
+
+    def change(reply: bytes) -> bytes:
+        body = b"".join(reply.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2])
+        return OURS + b"\r\n" + body[: 41 + int.from_bytes(body[:4], "big")]
+
+    watch.faulty.script.append(changes(change))
+    chunks = []
+    with pytest.raises(ProtocolError, match="cut"):
+        async for number in Slacker(servers.numbers, watch.worker())(1500):
+            chunks.append(number)
+    assert chunks == list(range(500))
+
+
 async def test_a_frame_in_the_middle_is_missing(watch: Watch) -> None:
     """A long reply without one of its frames does not pass for a whole one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copyreg
 import dataclasses
 import gc
 import hashlib
@@ -423,6 +424,14 @@ async def test_never_sends_again_what_may_have_left(error: Exception) -> None:
     assert (caught.value.executed, caught.value.__cause__, transport.posts) == (None, error, 1)
 
 
+async def test_a_second_attempt_may_have_left() -> None:
+    """What fails otherwise when it is tried once more may have left then."""
+    worker, transport = paired(NotSent("no route"), OSError("reset"))
+    with pytest.raises(TransportError, match="may have left") as caught:
+        await Slacker(echo, worker)(1)
+    assert (caught.value.executed, transport.posts) == (None, 2)
+
+
 def clock_ahead(hours: Callable[[], int]) -> Callable[[], int]:
     """Return the clock of a hook that is so many hours ahead of ours."""
     return lambda: time.time_ns() // 1_000_000 + hours() * 3_600_000
@@ -836,12 +845,21 @@ async def test_a_call_that_has_ended_is_not_stopped() -> None:
     assert (await call.future) == Value(1)
 
 
-def test_each_of_several_gets_an_error_of_its_own() -> None:
-    """Calls that share a request do not share its failure; what is not ours cannot be copied safely."""
-    error = TransportError("lost", status=502)
+@pytest.mark.parametrize("error", [TransportError("lost", status=502), DeadlineExceeded("late", executed=False)])
+def test_each_of_several_gets_an_error_of_its_own(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that share a request do not share its failure, nor its traceback, whatever copies exceptions otherwise."""
     error.__cause__ = OSError("reset")
-    same, other = line._another(error), LookupError("odd")
-    assert (same is error, repr(same), same.__cause__) == (False, repr(error), error.__cause__)
+    with pytest.raises(type(error)):
+        raise error
+    monkeypatch.setitem(copyreg.dispatch_table, type(error), lambda copied: (lambda: copied, ()))
+    same = line._another(error)
+    assert (same is error, same.__traceback__, same.__cause__) == (False, None, error.__cause__)
+    assert (repr(same), str(same), vars(same)) == (repr(error), str(error), vars(error))
+
+
+def test_an_error_that_is_not_ours_is_not_copied() -> None:
+    """What is not ours cannot be copied safely."""
+    other = LookupError("odd")
     assert line._another(other) is other
 
 

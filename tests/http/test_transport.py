@@ -245,7 +245,7 @@ async def test_an_answer_before_the_request_was_read(watch: Watch) -> None:
     transport = HttpTransport(4)
     answer = await transport.post(watch.faulty.url, {}, bytes(15 << 20))
     told.set()
-    assert (answer.status, list(transport._idle.values())) == (413, [[]])
+    assert (answer.status, list(transport._all_idle())) == (413, [])
     await transport.aclose()
 
 
@@ -261,7 +261,7 @@ async def test_a_connection_that_takes_nothing_more(watch: Watch) -> None:
     watch.faulty.script.append(fault)
     transport = HttpTransport(4)
     await transport.post(watch.faulty.url, {}, b"body")
-    [[(_, connection)]] = transport._idle.values()
+    (connection,) = transport._all_idle()
     connection._socket.shutdown(socket.SHUT_WR)
     with pytest.raises(NotSent):
         await transport.post(watch.faulty.url, {}, b"body")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from slacker.chain import Call, Chain
 from slacker.wire import Answers, encode_request, serve
-from slacker.workers.decoding import AT_ONCE, Pace, decode
+from slacker.workers.decoding import AT_ONCE, SELDOM, Pace, decode
 
 LARGE = Chain(list, (Call(((bytes(AT_ONCE),) * 1200,), {}),))
 
@@ -65,3 +66,25 @@ async def test_small_parts_do_not_wait() -> None:
 
     with pytest.raises(StopIteration):  # it ended without having waited for anything
         waiting.send(None)
+
+
+@pytest.mark.parametrize("usual", [(700, 10, 10), (0, 10, 10), (50_000, 20, 20)], ids=["usual", "off", "seldom"])
+async def test_the_collector_looks_less_often(usual: tuple[int, int, int]) -> None:
+    """While replies are decoded the collector looks at most so often, and afterwards as before."""
+    seen: set[int] = set()
+
+    def watched() -> Iterator[Any]:
+        for frame in frames():
+            seen.add(gc.get_threshold()[0])
+            yield frame
+
+    before = gc.get_threshold()
+    gc.set_threshold(*usual)
+    try:
+        await decode(Answers([LARGE]), watched())
+        after = gc.get_threshold()
+        await asyncio.gather(*[decode(Answers([LARGE]), frames()) for _ in range(2)])
+        assert gc.get_threshold() == after == usual
+    finally:
+        gc.set_threshold(*before)
+    assert seen == {usual[0] if usual[0] != 700 else SELDOM}
