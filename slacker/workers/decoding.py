@@ -25,8 +25,8 @@ AT_ONCE = 16 << 10
 """Bytes that may be decoded in one turn, if they are of small parts: it takes a fraction of a millisecond."""
 
 SELDOM = 5_000
-"""New objects after which the collector looks through them. With its default, 700, decoding takes a sixth longer; were it
-off, it would look through a whole reply at the end.
+"""New objects after which the collector looks through them. With its default, 700, decoding takes a sixth longer; were
+it off, it would look through a whole reply at the end.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import os
@@ -172,6 +173,7 @@ class Watch:
 def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
     """Hold every call of the test to the promises that `Watch` lists."""
     caplog.set_level(logging.DEBUG)
+    gc.collect()  # what other tests left
     before = _held()
     authentic, signatures = _spy(monkeypatch)
     watch = Watch(tmp_path)
