@@ -35,7 +35,9 @@ START = 2_000
 """Milliseconds before its start from which a process takes requests, though it cannot know if they were served."""
 
 SENT_TOGETHER = 64 << 10
-"""Bytes from which on parts of one long result are sent: each piece that arrives costs the client's loop a turn."""
+"""Bytes of a reply that are sent in one piece: each that arrives costs the client's loop a turn."""
+SENT_EACH = 0.05
+"""Seconds after which it is sent however little it is: only by sending do servers learn that a client has gone."""
 
 logger = logging.getLogger("slacker.hook")
 
@@ -199,13 +201,14 @@ def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None]) -> Re
 def _in_turn(
     sealer: ReplySealer, first: wire.Frame, frames: Generator[wire.Frame, None, None]
 ) -> Generator[bytes, None, None]:
-    held = bytearray()
+    held, since = bytearray(), time.monotonic()
     try:
         for frame in in_a_row([first], frames):
             held += sealer.seal(*frame)
-            if frame.kind != wire.Kind.CHUNK or isinstance(frame, wire.AwaitedFrame) or len(held) >= SENT_TOGETHER:
+            is_full = len(held) >= SENT_TOGETHER or time.monotonic() - since >= SENT_EACH
+            if is_full or isinstance(frame, wire.AwaitedFrame) or frame.kind & wire.Kind.LAST:
                 yield bytes(held)
-                held.clear()
+                held, since = bytearray(), time.monotonic()
     finally:
         frames.close()  # the client may have gone: what has not begun never does, and a stream ends
 

@@ -768,6 +768,23 @@ def test_reply_of_another_server() -> None:
         pair.open(sealed, stranger.answer(other))
 
 
+@pytest.fixture
+def work_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each frame come later than the one before by more than the hook waits for."""
+    monkeypatch.setattr("slacker.hook.SENT_EACH", 0)
+
+
+def test_frames_that_come_together() -> None:
+    """What is made within a short while is sent in one piece, and a long result in several."""
+    pair = Pair()
+    sealed = pair.seal(ADD, ADD, ADD)
+    (piece,) = pair.answer(sealed).body
+    assert pair.open(sealed, piece, [ADD] * 3) == [Value(5)] * 3
+    long = Chain(list, (Call((tuple(b"%04d" % number * 250 for number in range(1500)),), {}),))
+    assert len(list(pair.answer(pair.seal(long)).body)) == 3
+
+
+@pytest.mark.usefixtures("work_takes_long")
 def test_frames_as_they_are_made() -> None:
     """Chains are performed as the reply is read, one ahead, for the last frame has to say that it is the last."""
     spy = Spy()
@@ -780,6 +797,7 @@ def test_frames_as_they_are_made() -> None:
     assert performed == [2, 2, 3, 4, 4]
 
 
+@pytest.mark.usefixtures("work_takes_long")
 def test_reply_closed_early() -> None:
     """A server that closes the reply, for its client went, ends the work: chains not begun are left out."""
     spy = Spy()
