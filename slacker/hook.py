@@ -35,9 +35,7 @@ START = 2_000
 """Milliseconds before its start from which a process takes requests, though it cannot know if they were served."""
 
 SENT_TOGETHER = 64 << 10
-"""Bytes of a reply that are sent in one piece: each that arrives costs the client's loop a turn."""
-SENT_EACH = 0.05
-"""Seconds after which it is sent however little it is: only by sending do servers learn that a client has gone."""
+"""Bytes of one answer that are sent in one piece: each that arrives costs the client's loop a turn."""
 
 logger = logging.getLogger("slacker.hook")
 
@@ -201,14 +199,13 @@ def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None]) -> Re
 def _in_turn(
     sealer: ReplySealer, first: wire.Frame, frames: Generator[wire.Frame, None, None]
 ) -> Generator[bytes, None, None]:
-    held, since = bytearray(), time.monotonic()
+    held = bytearray()
     try:
         for frame in in_a_row([first], frames):
             held += sealer.seal(*frame)
-            is_full = len(held) >= SENT_TOGETHER or time.monotonic() - since >= SENT_EACH
-            if is_full or isinstance(frame, wire.AwaitedFrame) or frame.kind & wire.Kind.LAST:
+            if len(held) >= SENT_TOGETHER or isinstance(frame, wire.AwaitedFrame) or frame.kind & wire.Kind.LAST:
                 yield bytes(held)
-                held, since = bytearray(), time.monotonic()
+                held.clear()
     finally:
         frames.close()  # the client may have gone: what has not begun never does, and a stream ends
 

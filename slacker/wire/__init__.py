@@ -151,8 +151,10 @@ def serve(envelope: bytes, far_side: FarSide = PLAIN, now: Clock = _now) -> Gene
             if kept is not None:
                 yield kept
             kept = frame
+        assert kept is not None  # each call gives a frame
+        kept = AwaitedFrame(*kept)
         first += call.answers
-    assert kept is not None  # there is a call, and each gives a frame
+    assert kept is not None  # there is a call
     yield kept._replace(kind=kept.kind | Kind.LAST)
 
 

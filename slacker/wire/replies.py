@@ -78,7 +78,7 @@ class Frame(NamedTuple):
 
 
 class AwaitedFrame(Frame):
-    """One that somebody waits for before the rest is there: of a stream."""
+    """One to be sent before the next is made: a chunk of a stream, or the last of what one call gave."""
 
     __slots__ = ()
 

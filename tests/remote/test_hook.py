@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from slacker import wire
+from slacker import Slacker, batch, chain_of, wire
 from slacker.chain import Call, Chain
 from slacker.errors import ProtocolError
 from slacker.hook import LOOPBACK, MAX_REQUEST, WINDOW, Config, Hook, MemoryNonces, Reply, Request, StoreFull
@@ -768,23 +768,18 @@ def test_reply_of_another_server() -> None:
         pair.open(sealed, stranger.answer(other))
 
 
-@pytest.fixture
-def work_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each frame come later than the one before by more than the hook waits for."""
-    monkeypatch.setattr("slacker.hook.SENT_EACH", 0)
-
-
 def test_frames_that_come_together() -> None:
-    """What is made within a short while is sent in one piece, and a long result in several."""
+    """The answers of a batch, and the parts of a result, are sent in one piece, but for long ones."""
     pair = Pair()
-    sealed = pair.seal(ADD, ADD, ADD)
+    three = chain_of(batch(*[Slacker(divmod)(7, 3)] * 3))
+    sealed = pair.seal(three)
     (piece,) = pair.answer(sealed).body
-    assert pair.open(sealed, piece, [ADD] * 3) == [Value(5)] * 3
+    assert pair.open(sealed, piece, [three]) == [Value([(2, 1)] * 3)]
+    assert len(list(pair.answer(pair.seal(Chain(list, (Call((range(1500),), {}),)))).body)) == 1
     long = Chain(list, (Call((tuple(b"%04d" % number * 250 for number in range(1500)),), {}),))
     assert len(list(pair.answer(pair.seal(long)).body)) == 3
 
 
-@pytest.mark.usefixtures("work_takes_long")
 def test_frames_as_they_are_made() -> None:
     """Chains are performed as the reply is read, one ahead, for the last frame has to say that it is the last."""
     spy = Spy()
@@ -797,7 +792,6 @@ def test_frames_as_they_are_made() -> None:
     assert performed == [2, 2, 3, 4, 4]
 
 
-@pytest.mark.usefixtures("work_takes_long")
 def test_reply_closed_early() -> None:
     """A server that closes the reply, for its client went, ends the work: chains not begun are left out."""
     spy = Spy()
