@@ -20,7 +20,7 @@ from tests.django.app.models import Author
 from tests.django.helpers import Backends, HookServer, away_only, postgresql_only, sqlite_only, until
 from tests.http.servers import AUDIENCE, KEY
 
-SHORT = 0.05
+SHORT = 0.25
 """Seconds that pass while the test waits for them."""
 LONG = 30.0
 """Seconds that never pass."""
@@ -29,21 +29,29 @@ began: list[str] = []
 """The calls that began, in whichever thread."""
 gate = threading.Event()
 """Opens for work that waits."""
+door = threading.Event()
+"""Another one."""
 
 
 @pytest.fixture(autouse=True)
 def _gate() -> Iterator[None]:
     """Close the gate before the test, and open it after, before workers are closed."""
     gate.clear()
+    door.clear()
     began.clear()
     yield
     gate.set()
+    door.set()
 
 
 def wait_and_begin(name: str) -> str:
     began.append(name)
     assert gate.wait(LONG)  # liveness bound
     return name
+
+
+def wait_at_the_door() -> None:
+    assert door.wait(LONG)  # liveness bound
 
 
 def execute(statement: str) -> Any:
@@ -129,7 +137,6 @@ async def test_the_workers_own_limit_is_replaced(hook: HookServer) -> None:
         recipe = Slacker(wait_and_begin, worker)("first")
         await assert_late(recipe, executed=None)
         call = options(recipe, timeout=LONG).fetch()
-        await until(lambda: len(began) == 2)
         gate.set()
 
         assert await call == "first"
@@ -169,19 +176,17 @@ async def test_what_waits_in_the_server_never_begins(
 async def test_what_waits_behind_others_of_its_request(hook: HookServer) -> None:
     """Of calls that share a request each has its own deadline: one that passes while others run never begins."""
     async with DjangoHttpWorker(hook.url, key=KEY, audience=AUDIENCE, max_connections=1) as worker:
-        waiting = Slacker(wait_and_begin, worker)
-        first = waiting("first").fetch()
-        await until(lambda: began)
+        waiting, until_then = Slacker(wait_and_begin, worker), Slacker(wait_at_the_door, worker)().fetch()
+        await until(lambda: hook.busy)
         second, third = waiting("second").fetch(), options(waiting("third"), timeout=2 * SHORT).fetch()
-        gate.set()
-        await first
-        gate.clear()
-        await until(lambda: len(began) == 2)
+        door.set()
+        await until_then
+        await until(lambda: began)
         await assert_late(third, executed=None)
         gate.set()
         await second
 
-    assert (began, hook.requests) == (["first", "second"], 2)
+    assert (began, hook.requests) == (["second"], 2)
 
 
 @pytest.mark.parametrize("ahead", [30_000, -30_000])
