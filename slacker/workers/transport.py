@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
-from .connection import Connection, connect
+from .connecting import connect
+from .connection import Connection
 
 __all__ = [
     "Address",
