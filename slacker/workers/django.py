@@ -141,7 +141,7 @@ class _Http(HttpWorker):
         self._keyring = None if key is None else Keyring(key)
         self._timeout = timeout
         self._audience = audience
-        self._host = host and checked_host(host)
+        self._host = None if host is None else checked_host(host)
         self._path: str | None = None
         self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
         self._set_up(**limits)

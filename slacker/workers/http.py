@@ -81,7 +81,7 @@ class HttpWorker(Worker):
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
-        host = host and checked_host(host)
+        host = None if host is None else checked_host(host)
         self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host, timeout, max_request)
         self._set_up(max_connections, max_queue, max_batch, max_reply, transport)
 
@@ -168,7 +168,8 @@ class HttpWorker(Worker):
             self.check_open()
             limit = chain.options.timeout or endpoint.timeout
             options = self.options()
-            encoded = self._encode(chain, endpoint, options, limit)
+            left = begun + limit - asyncio.get_running_loop().time()  # less than that when it is asked once more
+            encoded = self._encode(chain, endpoint, options, left)
             call = PendingCall(chain, encoded, (endpoint, options), begun, begun + limit)
             return await self._line_here(chain).run(call, self._sender.send), call.sent
         except Stopped:

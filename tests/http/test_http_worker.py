@@ -908,6 +908,7 @@ async def test_logs_a_line_for_each_call(caplog: pytest.LogCaptureFixture) -> No
         ({"url": "http://localhost/?a=b"}, ValueError, "query"),
         ({"url": "http://me:secret@localhost/"}, ValueError, "credentials"),
         ({"host": "two\r\nlines"}, ValueError, "must be a host"),
+        ({"host": ""}, ValueError, "must be a host"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1, got 0"),
         ({"max_queue": -1}, ValueError, "max_queue must be at least 0, got -1"),
         ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, got 0"),
