@@ -87,7 +87,8 @@ LAYERS = {
     "workers.django": Layer(
         "chain outcome signing workers.base workers.django_engines workers.django_processes workers.http workers.local "
         "workers.sender workers.transport "
-        "django_backend.conf django_backend.remote django_backend.scope django_backend.transactions",
+        "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
+        "django_backend.transactions",
         "asyncio django",
     ),
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
@@ -98,13 +99,17 @@ LAYERS = {
     "django_backend.rebuild": Layer("django_backend.columns", "django"),
     "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),
     "django_backend.transactions": Layer("", "django"),
+    "django_backend.caller": Layer("", "django"),
     "django_backend.scope": Layer(
-        "chain errors outcome streaming django_backend.expressions django_backend.results django_backend.transactions",
+        "chain errors outcome streaming django_backend.caller django_backend.expressions django_backend.results "
+        "django_backend.transactions",
         "django",
     ),
     "django_backend.conf": Layer("hook signing", "django"),
     "django_backend.remote": Layer(
-        "chain errors hook outcome wire django_backend.conf django_backend.rows django_backend.scope", "django"
+        "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.rows "
+        "django_backend.scope",
+        "django",
     ),
     "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
     "django_backend.views": Layer("wsgi django_backend.remote", "django"),
@@ -119,7 +124,7 @@ LAYERS = {
         "django_backend.conf django_backend.lifeline", "django granian watchfiles"
     ),
     "django_backend.testing": Layer(
-        "chain outcome wsgi django_backend.remote django_backend.scope "
+        "chain outcome wsgi django_backend.caller django_backend.remote django_backend.scope "
         "django_backend.transactions workers.base workers.local",
         "asgiref asyncio django",
     ),

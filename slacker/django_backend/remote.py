@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from .. import wire
 from ..chain import Chain
@@ -18,8 +18,9 @@ from ..errors import Refused
 from ..hook import Hook
 from ..outcome import Error, Outcome, Value
 from . import conf
+from .caller import Caller, active
 from .rows import pack
-from .scope import Caller, perform, perform_stream
+from .scope import perform, perform_stream
 
 __all__ = ["caller_options", "far_side", "hook"]
 
@@ -36,7 +37,7 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
 
 def caller_options(**others: Any) -> str:
     """Return what goes along with a request, encoded: language, time zone, this side's Django release, `others`."""
-    return _encoded(translation.get_language(), timezone.get_current_timezone(), **others)
+    return _encoded(*active(), **others)
 
 
 @functools.lru_cache(maxsize=256)
@@ -82,9 +83,8 @@ def _refusal(options: Mapping[str, Any]) -> Error | None:
 
 
 def _caller(options: Mapping[str, Any]) -> Caller:
-    local = Caller.current()  # for what does not come along, from an HttpWorker that is not Django's
-    zone = _zone(options["zone"]) if "zone" in options else local.timezone
-    return Caller(options.get("language", local.language), zone)
+    language, zone = active()  # for what does not come along, from an HttpWorker that is not Django's
+    return Caller(options.get("language", language), _zone(options["zone"]) if "zone" in options else zone)
 
 
 def _deadline(milliseconds: int | None) -> float | None:

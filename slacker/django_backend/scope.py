@@ -7,15 +7,13 @@ and the care for connections; the result is settled inside of all that.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import threading
 import time
 from collections.abc import Generator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, final
+from typing import Any
 
 from django.apps import apps
 from django.conf import settings
@@ -28,28 +26,16 @@ from ..errors import DeadlineExceeded
 from ..outcome import Error, Outcome, Value
 from ..streaming import Surround, streamed
 from . import expressions as _expressions  # noqa: F401 (registers them, on either side)
+from .caller import Caller, active
 from .results import cut, settle, unread
 from .transactions import enter_transactions, is_cancelled_statement
 
-__all__ = ["Caller", "close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
+__all__ = ["close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
 PROBE_AFTER = 1.0
 """Seconds without work after which a kept connection is probed before it is used: the server may have closed it."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What a chain takes along of the place it was called from: the active language (None: none) and time zone."""
-
-    language: str | None
-    timezone: dt.tzinfo
-
-    @classmethod
-    def current(cls) -> Self:
-        return cls(translation.get_language(), timezone.get_current_timezone())
 
 
 def require_setup() -> None:
@@ -125,9 +111,10 @@ def _tell_deadline(deadline: float, kind: object, error: object, traceback: obje
 
 
 def _enter_caller(stack: ExitStack, caller: Caller) -> None:
-    if translation.get_language() != caller.language:
+    language, zone = active()
+    if language != caller.language:
         stack.enter_context(translation.override(caller.language))
-    if timezone.get_current_timezone() != caller.timezone:
+    if zone != caller.timezone:
         stack.enter_context(timezone.override(caller.timezone))
 
 

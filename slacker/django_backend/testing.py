@@ -28,8 +28,9 @@ from ..outcome import Outcome
 from ..workers.base import Worker, deadline_of, log_call
 from ..workers.local import hidden_loop
 from ..wsgi import application
+from .caller import Caller
 from .remote import hook
-from .scope import Caller, perform, perform_stream, require_setup
+from .scope import perform, perform_stream, require_setup
 from .transactions import check_alias
 
 __all__ = ["InlineWorker", "hook_server"]

@@ -18,8 +18,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..chain import Chain
 from ..django_backend import conf
+from ..django_backend.caller import Caller
 from ..django_backend.remote import caller_options
-from ..django_backend.scope import Caller, close_connections, perform, perform_stream
+from ..django_backend.scope import close_connections, perform, perform_stream
 from ..django_backend.transactions import check_alias
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring

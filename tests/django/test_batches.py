@@ -13,7 +13,8 @@ from django.db import IntegrityError, connection, transaction
 
 from slacker import Slacker, Worker, batch, options, wire
 from slacker.chain import Chain, Options
-from slacker.django_backend.scope import Caller, perform
+from slacker.django_backend.caller import Caller
+from slacker.django_backend.scope import perform
 from slacker.django_backend.testing import InlineWorker
 from slacker.outcome import Error
 from slacker.wire import replies
