@@ -21,7 +21,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, repeat
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, final
 
 from django.apps import apps
@@ -135,6 +135,11 @@ class _Table:
     state: dict[str, object]
     relations: dict[str, tuple[Model | None, ...]]
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether `numbered` has to refer to instances."""
+        return bool(self.relations or self.lists)
+
     def neighbours(self) -> Iterator[Model | None]:
         """Return the instances found in these ones, many of them more than once."""
         yield from chain.from_iterable(self.relations.values())
@@ -153,11 +158,9 @@ class _Table:
 class _Numbers(dict[int, int]):
     """The number of each instance, counted through all tables, by its id. None has the number -1."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Sequence[Model]) -> None:
         super().__init__({id(None): -1})
-
-    def add(self, rows: Sequence[Model]) -> None:
-        self.update(zip(map(id, rows), count(len(self) - 1)))
+        self.update(zip(map(id, rows), count()))
 
     def of(self, rows: Sequence[Model | None]) -> Sequence[int]:
         numbers = list(map(self.__getitem__, map(id, rows)))
@@ -168,24 +171,29 @@ class _Numbers(dict[int, int]):
 
 
 def _pack(rows: Sequence[Any]) -> Packed:
-    numbers = _Numbers()
+    known: dict[int, Any] = {id(None): None}
+    members: list[Model] = []
     tables: list[_Table] = []
     found = rows
     while found:
         new = dict(zip(map(id, found), found, strict=True))
-        for known in new.keys() & numbers.keys():
-            del new[known]
+        for old in new.keys() & known.keys():
+            del new[old]
+        known |= new
         found = []
         for model in dict.fromkeys(map(type, new.values())):
-            members = [row for row in new.values() if type(row) is model]
-            numbers.add(members)
-            table = _take_apart(model, members)
+            of_model = [row for row in new.values() if type(row) is model]
+            members += of_model
+            table = _take_apart(model, of_model)
             tables.append(table)
             found += table.neighbours()
-    lists = [id(members) for table in tables for column in table.lists.values() for members in column]
+    lists = [id(several) for table in tables for column in table.lists.values() for several in column]
     if len(set(lists)) < len(lists):
         raise Unusual  # one list in two places
-    return Packed(rebuild, [table.numbered(numbers) for table in tables], numbers.of(rows), type(rows) is tuple)
+    alone = len(tables) == 1 and len(members) == len(rows) and not tables[0].has_neighbours  # as most are
+    numbers = _Numbers(() if alone else members)
+    order: Sequence[int] = range(len(rows)) if alone else numbers.of(rows)
+    return Packed(rebuild, [table.numbered(numbers) for table in tables], order, type(rows) is tuple)
 
 
 def _take_apart(model: type, rows: list[Any]) -> _Table:
@@ -226,10 +234,13 @@ def _take_states_apart(states: tuple[Any, ...]) -> tuple[dict[str, object], dict
 
 def _columns(dicts: Sequence[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Return the values by key, in order; raise Unusual if there is a dict that has others."""
-    shapes = set(map(tuple, dicts))
-    names = shapes.pop()
-    if shapes or not set(map(type, names)) <= {str}:
+    try:
+        keys = [*zip(*dicts, strict=True)]
+    except ValueError:  # one has more of them than another
+        raise Unusual from None
+    if any(column.count(column[0]) < len(column) or type(column[0]) is not str for column in keys):
         raise Unusual
+    names = map(itemgetter(0), keys)
     return dict(zip(names, zip(*map(dict.values, dicts), strict=True), strict=True))
 
 
