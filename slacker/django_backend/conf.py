@@ -307,6 +307,9 @@ def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:
 # --- the far side --------------------------------------------------------------------------------------------------
 
 
+_configs: dict[bool, tuple[object, Config]] = {}  # by whether unreachable: of which settings, and what
+
+
 def hook_config(*, unreachable: bool) -> Config:
     """Return how the hook is set up.
 
@@ -317,6 +320,13 @@ def hook_config(*, unreachable: bool) -> Config:
     Raises:
         ImproperlyConfigured: a setting is unusable.
     """
+    found, made = in_force(), _configs.get(unreachable)
+    if made is None or made[0] != found:
+        made = _configs[unreachable] = kept(found), _make_config(unreachable=unreachable)
+    return made[1]
+
+
+def _make_config(*, unreachable: bool) -> Config:
     keys = keyring()
     if keys is None:
         return Config(derived_keyring() if unreachable else None, audience(), max_request())

@@ -83,8 +83,9 @@ def _refusal(options: Mapping[str, Any]) -> Error | None:
 
 
 def _caller(options: Mapping[str, Any]) -> Caller:
-    language, zone = active()  # for what does not come along, from an HttpWorker that is not Django's
-    return Caller(options.get("language", language), _zone(options["zone"]) if "zone" in options else zone)
+    if "language" in options and "zone" in options:
+        return Caller(options["language"], _zone(options["zone"]))
+    return Caller.current()  # it comes from an HttpWorker that is not Django's
 
 
 def _deadline(milliseconds: int | None) -> float | None:
