@@ -9,6 +9,7 @@ All have one process with four threads there, and one call is under way.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .far_side.processes import FarSides, far_sides
@@ -51,7 +52,12 @@ NOTES = [
 def tables(effort: Effort) -> list[Table]:
     """Measure fetching lists of all lengths."""
     with far_sides(servers_of(PEERS)) as sides:
-        return [_table(count, PEERS, effort.within(sittings=1), sides) for count in COUNTS]
+        return [_table(count, PEERS, _rounds(count, effort), sides) for count in COUNTS]
+
+
+def _rounds(count: int, effort: Effort) -> Effort:
+    """Return an effort of one sitting; of more rounds for the longest lists, which other work disturbs most."""
+    return replace(effort, sittings=1, rounds=effort.rounds * (3 if count == COUNTS[-1] else 1))
 
 
 def _table(count: int, names: list[str], effort: Effort, sides: FarSides) -> Table:
