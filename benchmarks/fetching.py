@@ -57,7 +57,8 @@ def tables(effort: Effort) -> list[Table]:
 
 def _rounds(count: int, effort: Effort) -> Effort:
     """Return an effort of one sitting; of more rounds for the longest lists, which other work disturbs most."""
-    return replace(effort, sittings=1, rounds=effort.rounds * (3 if count == COUNTS[-1] else 1))
+    times = 3 if count == COUNTS[-1] and not effort.is_quick else 1
+    return replace(effort, sittings=1, rounds=effort.rounds * times)
 
 
 def _table(count: int, names: list[str], effort: Effort, sides: FarSides) -> Table:

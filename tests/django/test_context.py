@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import threading
 import zoneinfo
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext
 
 from slacker import Slacker
+from slacker.django_backend import caller
 from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
 
@@ -74,6 +76,55 @@ async def test_what_the_work_activates_is_not_left_behind(one_thread: DjangoThre
     await Slacker(translation.activate, one_thread)("de")
 
     assert (await language, translation.get_language()) == ("en", "en")
+
+
+async def test_what_was_deactivated_again_does_not_go_along(language: Any) -> None:
+    """Where a language was active and is no more, the default one goes along."""
+    translation.activate("de")
+    translation.deactivate()
+
+    assert await language == "en"
+
+
+async def test_another_default_language_goes_along(language: Any) -> None:
+    """Overriding the default, for which Django begins afresh, holds at once, as does what is activated then."""
+    assert await language == "en"
+    with override_settings(LANGUAGE_CODE="fr"):
+        assert await language == "fr"
+        with translation.override("de"):
+            assert await language == "de"
+
+    with translation.override("de"):
+        assert await language == "de"
+
+
+async def test_django_is_asked_where_its_variables_are_not_found(
+    language: Any, time_zone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should Django keep what is active in another way, it goes along all the same."""
+    monkeypatch.setattr(caller, "_variables", lambda: (None, None))
+
+    assert (await language, await time_zone) == ("en", "UTC")
+    with translation.override("de"), timezone.override(BERLIN):
+        assert (await language, await time_zone) == ("de", "Europe/Berlin")
+
+
+def test_the_variables_are_found() -> None:
+    """What Django keeps in context variables is found in each release, or calls would be slower and nobody know."""
+    assert all(type(variable) is ContextVar for variable in caller._variables())
+
+
+def test_no_variable_is_found_where_none_is_set_alone() -> None:
+    """Whatever sets none, or more than one, leaves Django to be asked."""
+    one, other = ContextVar[int]("one"), ContextVar[int]("other")
+
+    def set_both() -> None:
+        one.set(1)
+        other.set(1)
+
+    assert caller._set_by(lambda: None) is None
+    assert caller._set_by(set_both) is None
+    assert caller._set_by(lambda: one.set(1)) is one
 
 
 async def test_tasks_keep_their_languages_apart(worker: DjangoThreadWorker) -> None:
