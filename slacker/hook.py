@@ -125,6 +125,7 @@ class Hook:
 
     def start(self) -> None:
         """Begin afresh, as in a forked child: what parent and siblings serve from then on is not known here."""
+        self._process = os.urandom(4).hex()
         self._denials = _Denials(self._now)
         self._oldest = self._now() - START if self._shared_nonces is None else 0
         self._nonces = MemoryNonces(now=self._now) if self._shared_nonces is None else self._shared_nonces
@@ -168,7 +169,7 @@ class Hook:
             return _refuse(sealer, "unavailable", f"this request cannot be remembered: {error}")
         # 7. and 8. What it says.
         far_side = self._far_side if request.streams else dataclasses.replace(self._far_side, stream=None)
-        return _reply(sealer, wire.serve(body, far_side, self._now))
+        return _reply(sealer, wire.serve(body, far_side, self._now), ("Slacker-Process", self._process))
 
     def _deny(self, request: Request, why: str) -> Reply:
         self._denials.note(request.client, why)
@@ -186,14 +187,13 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None]) -> Reply:
+def _reply(sealer: ReplySealer, frames: Generator[wire.Frame, None, None], *headers: tuple[str, str]) -> Reply:
     first = next(frames)
-    headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
+    fixed = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")]
     if first.kind & wire.Kind.LAST:
         sealed = sealer.seal(*first)
-        headers.append(("Content-Length", str(len(sealed))))
-        return Reply(200, headers, [sealed])
-    return Reply(200, headers, _in_turn(sealer, first, frames))
+        return Reply(200, [*fixed, *headers, ("Content-Length", str(len(sealed)))], [sealed])
+    return Reply(200, [*fixed, *headers], _in_turn(sealer, first, frames))
 
 
 def _in_turn(

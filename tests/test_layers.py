@@ -71,7 +71,8 @@ LAYERS = {
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
     "workers.connection": Layer("", "asyncio httptools"),
     "workers.connecting": Layer("workers.connection", "asyncio"),
-    "workers.transport": Layer("workers.connecting workers.connection", "asyncio"),
+    "workers.spread": Layer("workers.connection", "asyncio"),
+    "workers.transport": Layer("workers.connecting workers.connection workers.spread", "asyncio"),
     "workers.line": Layer("chain outcome errors wire", "asyncio"),
     "workers.sender": Layer(
         "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"

@@ -58,6 +58,8 @@ class Connection:
         self._paused = False
         self._closed = False
         self._why_closed = ""
+        self.answers = 0
+        """How many it has had, as whoever keeps it counts them."""
         loop.add_reader(connected.fileno(), self._on_readable)
         self._news = select.poll()
         self._news.register(connected, select.POLLIN)
@@ -71,6 +73,15 @@ class Connection:
     def content_type(self) -> str:
         """The Content-Type of the response, once its head is here; empty if it has none."""
         return self._response.content_type
+
+    @property
+    def process(self) -> str:
+        """Which of the server's processes has it, as the last response told; empty if none did."""
+        return self._response.process
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     @property
     def is_idle(self) -> bool:
@@ -221,11 +232,22 @@ class _Response:
     It and the parser refer to each other, until ``parser`` is taken away.
     """
 
-    __slots__ = ("_delimited", "_head_size", "body", "complete", "content_type", "keeps", "parser", "status")
+    __slots__ = (
+        "_delimited",
+        "_head_size",
+        "body",
+        "complete",
+        "content_type",
+        "keeps",
+        "parser",
+        "process",
+        "status",
+    )
 
     def __init__(self) -> None:
         self.parser: HttpResponseParser | None = HttpResponseParser(self)
         self.complete = self.keeps = True
+        self.process = ""
 
     def begin(self) -> None:
         self.status = 0
@@ -261,6 +283,8 @@ class _Response:
             self.content_type = value.decode("latin-1")
         elif name in (b"content-length", b"transfer-encoding"):
             self._delimited = True
+        elif name == b"slacker-process":
+            self.process = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         assert self.parser is not None

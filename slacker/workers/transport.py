@@ -9,13 +9,15 @@ import re
 import ssl
 import urllib.parse
 import weakref
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias, final, runtime_checkable
+from typing import NamedTuple, Protocol, final, runtime_checkable
 
 from .connecting import connect
 from .connection import Connection
+from .spread import Spread
 
 __all__ = [
     "Address",
@@ -89,17 +91,25 @@ class StreamingTransport(Transport, Protocol):
         """
 
 
-_Idle: TypeAlias = "list[tuple[str, weakref.ref[Connection]]]"
-"""Connections of one loop that wait for a request, by the URL; that used last is the last one. The loop, which reads
-them, refers to them, so that they end with it; nobody has to notice.
-"""
+@final
+class _Kept:
+    """The connections of one loop. The loop, which reads them, refers to them, so that they end with it; nobody has to
+    notice.
+    """
+
+    def __init__(self) -> None:
+        self.idle: list[tuple[str, weakref.ref[Connection]]] = []
+        """Those that wait for a request, by the URL; that used last is the last one."""
+        self.spreads: defaultdict[str, Spread] = defaultdict(Spread)
+        """By URL."""
 
 
 @final
 class HttpTransport:
     """The transport used by default: HTTP/1.1 over connections that are kept, for each event loop its own.
 
-    It asks no proxy, keeps no cookie, and takes answers as they are. After a fork it begins afresh in the child.
+    It asks no proxy, keeps no cookie, and takes answers as they are. Connections are spread over the processes of the
+    server (`slacker.workers.spread`). After a fork it begins afresh in the child.
 
     Args:
         max_connections: most that are kept in each loop for the next request.
@@ -115,12 +125,12 @@ class HttpTransport:
         self._connect_timeout = connect_timeout
         self._ssl_context = ssl_context
         self._closed = False
-        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = weakref.WeakKeyDictionary()
+        self._kept: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = weakref.WeakKeyDictionary()
         _transports.add(self)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        idle = self._idle_here()
-        connection = _take(idle, url) or await self._connect(url)
+        kept = self._kept_here()
+        connection = _take(kept, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body)
             await connection.wait()
@@ -128,19 +138,19 @@ class HttpTransport:
             connection.close()
             raise
         answer = Answer(connection.status, connection.content_type, connection.body())
-        self._put_back(idle, url, connection)
+        self._put_back(kept, url, connection)
         return answer
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Arriving]:
-        idle = self._idle_here()
-        connection = _take(idle, url) or await self._connect(url)
+        kept = self._kept_here()
+        connection = _take(kept, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body)
             await connection.head()
             yield _Arriving(connection)
         finally:
-            self._put_back(idle, url, connection)
+            self._put_back(kept, url, connection)
 
     async def aclose(self) -> None:
         """Close the connections that are idle now, and the others when their answers are here."""
@@ -154,20 +164,20 @@ class HttpTransport:
     __del__ = _close_idle
 
     def _all_idle(self) -> Iterator[Connection]:
-        for loop in [reference() for reference in self._idle.keyrefs()]:
-            for _, reference in list(self._idle.get(loop, ())) if loop is not None else ():
+        for kept in list(self._kept.values()):
+            for _, reference in list(kept.idle):
                 if (connection := reference()) is not None:
                     yield connection
 
-    def _idle_here(self) -> _Idle:
+    def _kept_here(self) -> _Kept:
         loop = asyncio.get_running_loop()
-        idle = self._idle.get(loop)
-        return self._idle.setdefault(loop, []) if idle is None else idle
+        return self._kept.get(loop) or self._kept.setdefault(loop, _Kept())
 
-    def _put_back(self, idle: _Idle, url: str, connection: Connection) -> None:
-        if self._closed or not connection.is_idle:
+    def _put_back(self, kept: _Kept, url: str, connection: Connection) -> None:
+        if self._closed or not connection.is_idle or not kept.spreads[url].keeps(connection):
             connection.close()
             return
+        idle = kept.idle
         idle.append((url, weakref.ref(connection)))
         if len(idle) > self._max_connections and (oldest := idle.pop(0)[1]()) is not None:
             oldest.close()
@@ -187,10 +197,11 @@ class HttpTransport:
         """Leave the connections to the process from which this one was forked."""
         for connection in self._all_idle():
             connection.drop()
-        self._idle = weakref.WeakKeyDictionary()
+        self._kept = weakref.WeakKeyDictionary()
 
 
-def _take(idle: _Idle, url: str) -> Connection | None:
+def _take(kept: _Kept, url: str) -> Connection | None:
+    idle = kept.idle
     for place in range(len(idle) - 1, -1, -1):  # from the one used last, so that of too many the others grow old
         if idle[place][0] == url:
             connection = idle.pop(place)[1]()

@@ -714,7 +714,7 @@ def test_works_on_both_sides_of_a_fork(forking: Callable[[str], list[str]]) -> N
         loop = asyncio.new_event_loop()
         on_the_loop = lambda: loop.run_until_complete(Slacker(echo, worker)("answered"))
         print(on_the_loop())
-        in_child(call, lambda: len(worker._sender._transport._idle), call)
+        in_child(call, lambda: len(worker._sender._transport._kept), call)
         print(on_the_loop())
         loop.close()
     """

@@ -99,16 +99,27 @@ def test_published_results(vector: dict[str, Any]) -> None:
 
 
 def test_headers_of_a_reply() -> None:
-    """A reply of one frame says how long it is, that nobody shall keep it, and that no proxy shall hold it back."""
+    """A reply of one frame says how long it is, that nobody shall keep it, that no proxy shall hold it back, and which
+    process it is of.
+    """
     pair = Pair()
-    reply = pair.answer(pair.seal())
-    headers = [
-        ("Content-Type", "application/x-tornado-slacker"),
-        ("Cache-Control", "no-store"),
-        ("X-Accel-Buffering", "no"),
-        ("Content-Length", str(len(b"".join(reply.body)))),
-    ]
-    assert (200, headers) == (reply.status, reply.headers)
+    reply, other = pair.answer(pair.seal()), pair.answer(pair.seal())
+    headers = {
+        "Content-Type": "application/x-tornado-slacker",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        "Slacker-Process": dict(other.headers)["Slacker-Process"],
+        "Content-Length": str(len(b"".join(reply.body))),
+    }
+    assert (200, headers) == (reply.status, dict(reply.headers))
+
+
+def test_another_process_has_another_name() -> None:
+    """So has one that was forked, whose hook begins afresh."""
+    pair = Pair()
+    before = dict(pair.answer(pair.seal()).headers)["Slacker-Process"]
+    pair.hook.start()
+    assert dict(pair.answer(pair.seal()).headers)["Slacker-Process"] != before
 
 
 def test_headers_of_a_long_reply() -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,21 @@ async def test_requests_are_logged(serve: Callable[..., Server]) -> None:
 async def test_processes_are_spawned(runslacker: Server) -> None:
     """Its processes are spawned, and inherit nothing that a fork would break."""
     assert await call(runslacker, work.was_spawned)
+
+
+async def test_connections_are_spread_over_its_processes(runslacker: Server) -> None:
+    """However the kernel deals four of them out at first, each of two processes comes to have two, and keeps them."""
+    loop = asyncio.get_running_loop()
+    async with DjangoHttpWorker(runslacker.url, max_connections=4) as worker:
+
+        async def of_each() -> list[int]:
+            found = await asyncio.gather(*[Slacker(os.getpid, worker)() for _ in range(4)])
+            return sorted(Counter(found).values())
+
+        end = loop.time() + LIVENESS
+        while await of_each() != [2, 2]:
+            assert loop.time() < end  # liveness bound
+        assert [await of_each() for _ in range(50)] == [[2, 2]] * 50
 
 
 # --- how it lives and ends -------------------------------------------------------------------------------------------
