@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from .recipe import (
     worker_of,
 )
 from .stream import CHUNK_SIZE, Stream
-from .workers.base import Worker, check_count
+from .workers.base import Worker, check_count, checked_timeout
 
 __all__ = ["attr", "batch", "options", "run", "stream"]
 
@@ -69,7 +68,7 @@ def options(
     worker = own_worker if worker is None else checked_worker(worker)
     changed = chain.options
     if timeout is not None:
-        changed = replace(changed, timeout=_checked_timeout(timeout))
+        changed = replace(changed, timeout=checked_timeout(timeout))
     if atomic is not None:
         if not isinstance(atomic, bool | str):
             raise TypeError(f"atomic must be True, False or the alias of a database, got {atomic!r}")
@@ -137,11 +136,3 @@ def stream(q: Slacker, chunk_size: int = CHUNK_SIZE) -> Stream:
     check_recipe(q)
     check_count("chunk_size", chunk_size, least=1)
     return Stream(worker_of(q), chain_of(q), chunk_size)
-
-
-def _checked_timeout(timeout: object) -> float:
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"timeout must be a number of seconds, got {timeout!r}")
-    if not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise ValueError(f"timeout must be a number of seconds above 0, and no centuries, got {timeout!r}")
-    return float(timeout)

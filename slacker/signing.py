@@ -272,14 +272,16 @@ class ReplyOpener:
     Args:
         key, signature: those of the request.
         limit: most bytes of the whole reply.
+        frame_limit: most bytes of a frame; by default as many.
     """
 
-    __slots__ = ("_arrived", "_at", "_buffer", "_key", "_limit", "_number", "_request_mac")
+    __slots__ = ("_arrived", "_at", "_buffer", "_frame_limit", "_key", "_limit", "_number", "_request_mac")
 
-    def __init__(self, key: Key, signature: Signature, limit: int) -> None:
+    def __init__(self, key: Key, signature: Signature, limit: int, frame_limit: int | None = None) -> None:
         self._key = key
         self._request_mac = signature.mac
         self._limit = limit
+        self._frame_limit = limit if frame_limit is None else frame_limit
         self._arrived = 0
         self._number = 0
         self._buffer: bytes | memoryview | bytearray = b""
@@ -313,9 +315,9 @@ class ReplyOpener:
         length, kind, chain, mac = _FRAME.unpack_from(self._buffer, self._at)
         end = begin + length
         if end > len(self._buffer):
-            if length > self._limit:
+            if length > self._frame_limit:
                 raise ProtocolError(
-                    f"frame {self._number} of the reply claims {length} bytes; the whole may have {self._limit}"
+                    f"frame {self._number} of the reply claims {length} bytes; it may have {self._frame_limit}"
                 )
             return None
         payload: bytes | memoryview = memoryview(self._buffer)[begin:end]

@@ -26,9 +26,10 @@ from ..streaming import streamed
 from .answers import Answers, Arrivals, RemoteTraceback, only_value
 from .heads import Head, read_head
 from .replies import MAX_REPLY, WHOLE, AwaitedFrame, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
-from .requests import EncodedCall, encode_call, encode_options, envelope
+from .requests import MAX_CHAINS, EncodedCall, encode_call, encode_options, envelope
 
 __all__ = [
+    "MAX_CHAINS",
     "PLAIN",
     "WHOLE",
     "Answers",
@@ -204,10 +205,17 @@ def _in_one_context(outcomes: Generator[Value | Error, None, None]) -> Generator
     """Yield `outcomes`, made in a context of their own, in which what surrounds the work stays entered."""
     context = copy_context()
     try:
-        while (outcome := context.run(next, outcomes, None)) is not None:
+        while (outcome := context.run(_next, outcomes)) is not None:
             yield outcome
     finally:
         context.run(outcomes.close)
+
+
+def _next(outcomes: Iterator[Value | Error]) -> Value | Error | None:
+    try:
+        return next(outcomes, None)
+    except Exception as error:  # as in `_perform`
+        return Error(error, 0)
 
 
 def _encode_chunk(outcome: Value | Error, pack: Pack) -> Iterator[Frame]:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import final
 
 from ..chain import Chain
-from ..errors import ProtocolError, Refused, RemoteError
+from ..errors import ProtocolError, Refused, RemoteError, SlackerError
 from ..outcome import Error, Outcome, Several, Value, text_of, type_name
 from . import pickling
 from .replies import CONTAINERS, LENGTH, WHOLE, Kind
@@ -229,6 +229,8 @@ def _decode_error(payload: bytes | memoryview) -> Error:
     error = _load_exception(name, payload[end:])
     if error is None:
         error = RemoteError(name, message)
+    elif step > 0 and isinstance(error, SlackerError):  # of a worker that the work used: for this call, the work ran
+        error.executed = True
     _set_cause(error, RemoteTraceback(shown))
     return Error(error, step, place)
 

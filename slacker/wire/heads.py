@@ -94,6 +94,7 @@ def read_head(envelope: bytes) -> Head:
     _, python, options, calls = head
     if "max_reply" in options and not _is_number(options["max_reply"]):
         raise malformed("max_reply is not a number of bytes")
+    _check_options({name: options[name] for name in _OF_A_CALL.keys() & options.keys()})
     return Head(python, options, _apart(calls, memoryview(envelope)[LENGTH.size + length :]))
 
 
@@ -117,14 +118,9 @@ def _apart(calls: list[Any], arguments: memoryview) -> list[PlainCall]:
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    checks: dict[str, Callable[[Any], bool]] = {
-        "deadline": _is_number,
-        "atomic": lambda alias: type(alias) is str,
-        "stream": lambda size: _is_number(size) and size > 0,
-    }
     for name, value in options.items():
-        if name not in checks or not checks[name](value):
-            raise malformed(f"a call has an option that is not known, or not of its type: {name!r:.100}")
+        if name not in _OF_A_CALL or not _OF_A_CALL[name](value):
+            raise malformed(f"there is an option that is not known, or not of its type: {name!r:.100}")
 
 
 def _check_chain(plain: Any, number: int, count: int) -> None:
@@ -157,6 +153,14 @@ def _is_number(value: Any) -> bool:
 
 def _is_batch(value: Any) -> bool:
     return type(value) is list and list(map(type, value)) == [int, bool]
+
+
+_OF_A_CALL: dict[str, Callable[[Any], bool]] = {
+    "deadline": lambda moment: _is_number(moment) and moment < 1 << 53,
+    "atomic": lambda alias: type(alias) is str,
+    "stream": lambda size: _is_number(size) and size > 0,
+}
+"""Options of a call, and what tells whether they can be."""
 
 
 def _root(plain: Any, pickled: list[Any]) -> Any:

@@ -8,16 +8,26 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
 from ..chain import Chain
-from ..errors import WorkerClosed
+from ..errors import Refused, WorkerClosed
 from ..outcome import Error, Outcome, type_name
 
-__all__ = ["Worker", "check_count", "deadline_of", "log_call", "logger", "running_loop"]
+__all__ = [
+    "Worker",
+    "check_count",
+    "checked_timeout",
+    "deadline_of",
+    "log_call",
+    "logger",
+    "refusal_in",
+    "running_loop",
+]
 
 logger = logging.getLogger("slacker")
 
@@ -129,6 +139,21 @@ def check_count(name: str, value: object, least: int) -> None:
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def checked_timeout(timeout: object) -> float:
+    """Return `timeout` as seconds; raise TypeError or ValueError unless it is a number above 0 that timers can take."""
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
+        raise TypeError(f"timeout must be a number of seconds, got {timeout!r}")
+    if not 0 < timeout <= threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout must be a number of seconds above 0, and no centuries, got {timeout!r}")
+    return float(timeout)
+
+
+def refusal_in(outcome: Outcome) -> Refused | None:
+    """Return the other side's refusal to run a call, if that is its outcome; one that the work raised is none."""
+    error = outcome.exception if isinstance(outcome, Error) else None
+    return error if isinstance(error, Refused) and not error.executed else None
 
 
 def deadline_of(chain: Chain) -> float | None:

@@ -33,6 +33,9 @@ READ_AHEAD = 1 << 20
 MAX_HEAD = 64 << 10
 """Bytes of a response before its body; a few more are let pass."""
 
+MAX_OTHER = 64 << 10
+"""Bytes of the body of a response that is no 200; what comes after them is not waited for."""
+
 JOINED = 64 << 10
 """Bytes of a body that is sent in one piece with its head; to copy a longer one takes time."""
 
@@ -96,13 +99,13 @@ class Connection:
 
     # --- an exchange ------------------------------------------------------------------------------------------
 
-    def request(self, head: bytes, body: bytes) -> None:
-        """Begin to send a request.
+    def request(self, head: bytes, body: bytes, max_answer: int) -> None:
+        """Begin to send a request, whose answer may have a body of so many bytes, at any time.
 
         Raises:
             OSError: not a byte of it left.
         """
-        self._response.begin()
+        self._response.begin(max_answer)
         self._in_pieces = False
         first = head + body if len(body) <= JOINED else head
         try:
@@ -207,7 +210,7 @@ class Connection:
         except (HttpParserError, HttpParserUpgrade) as error:
             response.keeps = False
             if not response.complete:
-                self._close(f"what came is no answer in HTTP/1.1: {error}")
+                self._close(f"what came is no answer in HTTP/1.1 that can be taken: {error}")
                 return
         if response.complete or self._in_pieces:
             self._wake()
@@ -235,6 +238,7 @@ class _Response:
     __slots__ = (
         "_delimited",
         "_head_size",
+        "_max_body",
         "body",
         "complete",
         "content_type",
@@ -249,7 +253,8 @@ class _Response:
         self.complete = self.keeps = True
         self.process = ""
 
-    def begin(self) -> None:
+    def begin(self, max_body: int) -> None:
+        self._max_body = max_body
         self.status = 0
         self.body: bytes | bytearray = b""
         self.complete = False
@@ -260,7 +265,7 @@ class _Response:
         """Parse what has arrived.
 
         Raises:
-            HttpParserError, HttpParserUpgrade: it is no response, or there is more than one.
+            HttpParserError, HttpParserUpgrade: it is no response, or too long a one, or there is more than one.
         """
         assert self.parser is not None
         self.parser.feed_data(data)
@@ -268,6 +273,10 @@ class _Response:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 raise HttpParserError(f"its head has more than {MAX_HEAD} bytes")
+        elif self.status != 200 and len(self.body) > MAX_OTHER:
+            self.complete, self.keeps = True, False
+        elif len(self.body) > self._max_body:
+            raise HttpParserError(f"its body has more than {self._max_body} bytes")
 
     def end(self) -> None:
         """Take note that no more will come: some servers mark the end of a body by nothing else."""

@@ -24,7 +24,7 @@ from ..django_backend.scope import close_connections, perform, perform_stream
 from ..django_backend.transactions import check_alias
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker, deadline_of
+from .base import Worker, checked_timeout, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
 from .http import HttpWorker, Transport, checked_url
@@ -136,11 +136,9 @@ class _Http(HttpWorker):
         host: str | None = None,
         **limits: Any,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
         self._url = None if url is None else checked_url(url)
         self._keyring = None if key is None else Keyring(key)
-        self._timeout = timeout
+        self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
         self._host = None if host is None else checked_host(host)
         self._path: str | None = None

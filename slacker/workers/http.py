@@ -21,7 +21,7 @@ from ..chain import Chain
 from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker, check_count, log_call, logger
+from .base import Worker, check_count, checked_timeout, log_call, logger, refusal_in
 from .line import LATE, Line, PendingCall, Stopped
 from .sender import MAX_REQUEST, Endpoint, Sender, now
 from .transport import Address, Answer, HttpTransport, NotSent, Transport, checked_host
@@ -31,6 +31,8 @@ __all__ = ["Answer", "HttpTransport", "HttpWorker", "NotSent", "Transport"]
 MAX_BATCH = 4
 MAX_REPLY = 256 << 20
 LARGE_ARGUMENTS = 1 << 20
+HEAD = 128
+"""Bytes that a request has besides options and calls, and more."""
 
 
 class HttpWorker(Worker):
@@ -79,8 +81,7 @@ class HttpWorker(Worker):
         transport: Transport | None = None,
         host: str | None = None,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
+        timeout = checked_timeout(timeout)
         host = None if host is None else checked_host(host)
         self._endpoint = Endpoint(checked_url(url), Keyring(key), audience, host, timeout, max_request)
         self._set_up(max_connections, max_queue, max_batch, max_reply, transport)
@@ -101,7 +102,7 @@ class HttpWorker(Worker):
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._max_reply = max_reply
-        self._sender = Sender(max_connections, transport, self.hint)
+        self._sender = Sender(max_connections, transport, self.hint, max_reply, max_batch)
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = weakref.WeakKeyDictionary()
         self._last_line: tuple[weakref.ref[asyncio.AbstractEventLoop], Line] | None = None
 
@@ -170,7 +171,8 @@ class HttpWorker(Worker):
             options = self.options()
             left = begun + limit - asyncio.get_running_loop().time()  # less than that when it is asked once more
             encoded = self._encode(chain, endpoint, options, left)
-            call = PendingCall(chain, encoded, (endpoint, options), begun, begun + limit)
+            room = endpoint.max_request - len(options) - HEAD
+            call = PendingCall(chain, encoded, (endpoint, options), room, begun, begun + limit)
             return await self._line_here(chain).run(call, self._sender.send), call.sent
         except Stopped:
             assert call is not None
@@ -189,7 +191,8 @@ class HttpWorker(Worker):
             return outcome, sent
         self._sender.offset = time_there - now()
         again, sent = await self._ask(chain, begun)
-        if isinstance(again, Error) and isinstance(again.exception, Refused) and again.exception.reason == "late":
+        refused = refusal_in(again)
+        if refused is not None and refused.reason == "late":
             message = f"{chain.outline()}: its time had passed before the other side could begin; it did not run"
             again = Error(DeadlineExceeded(message, executed=False), 0)
         return again, sent
@@ -215,11 +218,11 @@ class HttpWorker(Worker):
         return encoded
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
-        self.check_open()
         loop = asyncio.get_running_loop()
         endpoint = self.endpoint()
         if not isinstance(endpoint, Endpoint):
             endpoint = await endpoint
+        self.check_open()
         options = self.options()
         limit = chain.options.timeout or endpoint.timeout
 
@@ -227,7 +230,7 @@ class HttpWorker(Worker):
             return self._encode(chain, endpoint, options, limit, chunk_size)
 
         line = self._line_here(chain)
-        call = PendingCall(chain, encode(), None, loop.time(), loop.time() + limit)
+        call = PendingCall(chain, encode(), None, 0, loop.time(), loop.time() + limit)
         try:
             await line.hold(call)
         except Stopped:
@@ -299,5 +302,5 @@ def _encoded_options(max_reply: int) -> str:
 
 def _time_there(outcome: Error) -> int | None:
     """Return the other side's time, if that is why it refused."""
-    error = outcome.exception
-    return int(error.details["time"]) if isinstance(error, Refused) and "time" in error.details else None
+    refused = refusal_in(outcome)
+    return int(refused.details["time"]) if refused is not None and "time" in refused.details else None

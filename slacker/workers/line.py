@@ -23,7 +23,7 @@ from typing import Any, TypeAlias, cast, final
 from ..chain import Chain
 from ..errors import SlackerError
 from ..outcome import Error, Outcome
-from ..wire import EncodedCall
+from ..wire import MAX_CHAINS, EncodedCall
 
 __all__ = ["LATE", "Line", "PendingCall", "Reply", "Stopped"]
 
@@ -58,6 +58,7 @@ class PendingCall:
         chain: what is called.
         encoded: the same, to be sent.
         group: what calls must have in common to share a request.
+        room: bytes that it may have, all in all.
         begun: when it was made.
         deadline: when it must have been answered.
     """
@@ -71,16 +72,20 @@ class PendingCall:
         "future",
         "group",
         "holds",
+        "room",
         "send",
         "sent",
         "stopped",
         "task",
     )
 
-    def __init__(self, chain: Chain, encoded: EncodedCall, group: Any, begun: float, deadline: float) -> None:
+    def __init__(
+        self, chain: Chain, encoded: EncodedCall, group: Any, room: int, begun: float, deadline: float
+    ) -> None:
         self.chain = chain
         self.encoded = encoded
         self.group = group
+        self.room = room
         self.begun = begun
         self.deadline = deadline
         self.sent: float | None = None
@@ -192,7 +197,7 @@ class Line:
                 try:
                     await call.future
                 except asyncio.CancelledError:
-                    if not call.future.cancelled():  # it was given the connection just before
+                    if not call.future.cancelled() and call.future.exception() is None:  # it was given the connection
                         self._pass_on()
                     raise
                 finally:
@@ -262,12 +267,15 @@ class Line:
         """Take from the line what shall be sent together: no more than leaves as much for each other connection."""
         most = min(self._max_batch, -(-len(self.waiting) // self._connections))
         taken: list[PendingCall] = []
-        size = 0
+        size = chains = 0
         for call in self.waiting:
             if call.future is None or call.future.done():  # stopped or cancelled, and not yet out of the line
                 continue
-            size += len(call.encoded.pickled)
-            if taken and (len(taken) == most or call.holds or call.group != taken[0].group or size > SHARED_BYTES):
+            size += len(call.encoded.plain) + len(call.encoded.pickled)
+            chains += call.encoded.chains
+            if taken and (call.holds or call.group != taken[0].group):
+                break
+            if taken and (len(taken) == most or size > min(SHARED_BYTES, call.room) or chains > MAX_CHAINS):
                 break
             taken.append(call)
             if call.holds:

@@ -7,11 +7,12 @@ more. Whatever else goes wrong after that has ``executed`` None, and is never se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain as in_a_row
@@ -31,6 +32,8 @@ __all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
 CONTENT_TYPE = "application/x-tornado-slacker"
 HASH_IN_THREAD = 256 << 10
 MAX_REQUEST = 16 << 20
+FRAMES = 64 << 10
+"""Bytes of a reply that are no result, or its eighth, whichever is more: what frames have besides."""
 
 
 @final
@@ -54,12 +57,23 @@ class Sender:
         max_connections: kept open by the transport.
         transport: what sends the bytes; made when it is first needed, if there is none.
         hint: tells the likely cause of an HTTP status that did not come from the hook.
+        max_reply: most bytes of a result.
+        max_batch: most calls of a request.
     """
 
-    def __init__(self, max_connections: int, transport: Transport | None, hint: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        max_connections: int,
+        transport: Transport | None,
+        hint: Callable[[int], str],
+        max_reply: int,
+        max_batch: int,
+    ) -> None:
         self._max_connections = max_connections
         self._transport = transport
         self._hint = hint
+        self._max_reply = max_reply
+        self._max_answer = max_batch * (max_reply + max_reply // 8 + FRAMES)
         self.offset = 0  # milliseconds by which the other side's clock is ahead, as it told us
 
     async def aclose(self) -> None:
@@ -87,7 +101,8 @@ class Sender:
 
     def _make_transport(self, timeout: float) -> Transport:
         # Two attempts to connect fit into the deadline, so that it finds a call that was certainly not sent.
-        self._transport = HttpTransport(self._max_connections, min(5.0, timeout / 3))
+        connect_timeout = min(5.0, timeout / 3)
+        self._transport = HttpTransport(self._max_connections, connect_timeout, max_answer=self._max_answer)
         return self._transport
 
     async def _send_again(
@@ -148,19 +163,12 @@ class Sender:
         self, transport: StreamingTransport, endpoint: Endpoint, chain: Chain, body: bytes, limit: float, held: Held
     ) -> AsyncGenerator[Value | Error, None]:
         signature, headers = self._sign(endpoint, body, await _digest(body))
-        opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize)
+        opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize, self._max_reply + FRAMES)
         arrivals = wire.Arrivals()
         pace = Pace()
-        try:
-            opened = transport.stream(endpoint.url, headers, body)
-            async with asyncio.timeout(limit):
-                arriving = await opened.__aenter__()
-        except NotSent:
-            raise
-        except TimeoutError:
-            raise DeadlineExceeded(f"{chain.outline()}: no answer of {endpoint.url} within {limit:g} s") from None
-        except Exception as error:
-            raise _broken(endpoint, error) from error
+        loop = asyncio.get_running_loop()
+        opened = transport.stream(endpoint.url, headers, body)
+        arriving = await _arriving(opened, endpoint, chain, limit, held)
         ended = asyncio.Event()  # by the worker's end
 
         def give_up() -> None:
@@ -170,9 +178,11 @@ class Sender:
         held.add(give_up)
         try:
             pieces = aiter(arriving)
+            due = loop.time() + limit
             if not _is_ours(arriving):
-                raise self._not_ours(endpoint, arriving.status, arriving.content_type, await anext(pieces, b""))
-            while piece := await _next_piece(pieces, endpoint, chain, limit):
+                began = await _beginning(pieces, due)
+                raise self._not_ours(endpoint, arriving.status, arriving.content_type, began)
+            while piece := await _next_piece(pieces, endpoint, chain, limit, due):
                 for frame in opener.feed(piece):
                     await pace.before(len(frame[2]))  # however many came at once
                     outcome = arrivals.take(*frame)
@@ -180,6 +190,7 @@ class Sender:
                         return
                     with _abandoned_after(limit, give_up, chain):
                         yield outcome
+                    due = loop.time() + limit
             raise ProtocolError("the stream was cut: its last frame is missing")
         except (ProtocolError, TransportError) as error:
             if ended.is_set():
@@ -202,9 +213,9 @@ class Sender:
 
     def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview) -> TransportError:
         shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
+        began = f". It began: {shown}" if shown else ""
         return TransportError(
-            f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}. It began: {shown}",
-            status=status,
+            f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}{began}", status=status
         )
 
 
@@ -229,9 +240,47 @@ def _give_up(arriving: Arriving) -> None:
     task.add_done_callback(_giving_up.discard)
 
 
-async def _next_piece(pieces: AsyncIterator[bytes], endpoint: Endpoint, chain: Chain, limit: float) -> bytes:
+async def _arriving(
+    opened: AbstractAsyncContextManager[Arriving], endpoint: Endpoint, chain: Chain, limit: float, held: Held
+) -> Arriving:
+    """Wait for the answer to begin, which it does with its first chunk."""
+    in_time = asyncio.timeout(limit)
+    ended = asyncio.Event()  # by the worker's end
+
+    def give_up() -> None:
+        ended.set()
+        in_time.reschedule(asyncio.get_running_loop().time())
+
+    held.add(give_up)
     try:
-        async with asyncio.timeout(limit):
+        async with in_time:
+            return await opened.__aenter__()
+    except NotSent:
+        raise
+    except TimeoutError:
+        if ended.is_set():
+            message = f"the worker was closed while {chain.outline()} was on its way; it may run still"
+            raise TransportError(message) from None
+        raise DeadlineExceeded(f"{chain.outline()}: no answer of {endpoint.url} within {limit:g} s") from None
+    except Exception as error:
+        raise _broken(endpoint, error) from error
+    finally:
+        held.discard(give_up)
+
+
+async def _beginning(pieces: AsyncIterator[bytes], due: float) -> bytes:
+    """Return how the body of what is no reply begins; nothing, if it does not in time."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout_at(due):
+            return await anext(pieces, b"")
+    return b""
+
+
+async def _next_piece(
+    pieces: AsyncIterator[bytes], endpoint: Endpoint, chain: Chain, limit: float, due: float
+) -> bytes:
+    try:
+        async with asyncio.timeout_at(due):
             return await anext(pieces, b"")
     except TimeoutError:
         raise DeadlineExceeded(f"{chain.outline()}: no chunk came from {endpoint.url} for {limit:g} s") from None

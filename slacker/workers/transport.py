@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import ssl
+import sys
 import urllib.parse
 import weakref
 from collections import defaultdict
@@ -29,6 +30,9 @@ __all__ = [
     "Transport",
     "checked_host",
 ]
+
+
+MAX_ANSWER = 1 << 30
 
 
 class NotSent(Exception):
@@ -114,15 +118,22 @@ class HttpTransport:
     Args:
         max_connections: most that are kept in each loop for the next request.
         connect_timeout: seconds until a connection must stand.
+        max_answer: most bytes of an answer's body, unless it is taken in pieces; of a longer one nothing is returned.
         ssl_context: for https; by default one that trusts the system's authorities. With another one a certificate of
             your own can be trusted, or shown.
     """
 
     def __init__(
-        self, max_connections: int = 8, connect_timeout: float = 5.0, *, ssl_context: ssl.SSLContext | None = None
+        self,
+        max_connections: int = 8,
+        connect_timeout: float = 5.0,
+        *,
+        max_answer: int = MAX_ANSWER,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._max_connections = max_connections
         self._connect_timeout = connect_timeout
+        self._max_answer = max_answer
         self._ssl_context = ssl_context
         self._closed = False
         self._kept: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = weakref.WeakKeyDictionary()
@@ -132,7 +143,7 @@ class HttpTransport:
         kept = self._kept_here()
         connection = _take(kept, url) or await self._connect(url)
         try:
-            _send(connection, url, headers, body)
+            _send(connection, url, headers, body, self._max_answer)
             await connection.wait()
         except BaseException:
             connection.close()
@@ -146,7 +157,7 @@ class HttpTransport:
         kept = self._kept_here()
         connection = _take(kept, url) or await self._connect(url)
         try:
-            _send(connection, url, headers, body)
+            _send(connection, url, headers, body, sys.maxsize)
             await connection.head()
             yield _Arriving(connection)
         finally:
@@ -279,7 +290,7 @@ def checked_host(host: str) -> str:
     return host
 
 
-def _send(connection: Connection, url: str, headers: Mapping[str, str], body: bytes) -> None:
+def _send(connection: Connection, url: str, headers: Mapping[str, str], body: bytes, max_answer: int) -> None:
     address = Address.of(url)
     lines = [f"POST {address.target} HTTP/1.1"]
     if "host" not in headers:
@@ -287,6 +298,6 @@ def _send(connection: Connection, url: str, headers: Mapping[str, str], body: by
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines.append(f"content-length: {len(body)}\r\n\r\n")
     try:
-        connection.request("\r\n".join(lines).encode("latin-1"), body)
+        connection.request("\r\n".join(lines).encode("latin-1"), body, max_answer)
     except OSError as error:
         raise NotSent(str(error)) from error

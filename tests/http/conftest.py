@@ -44,7 +44,7 @@ EXECUTED: dict[type[SlackerError], set[bool | None]] = {
     Refused: {False, True},
     RemoteError: {True},
     TransportError: {False, None},
-    WorkerClosed: {False},
+    WorkerClosed: {False, True},  # that of another one is an error of the work
 }
 """What each error may say about whether the work ran."""
 

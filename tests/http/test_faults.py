@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from slacker import DeadlineExceeded, ProtocolError, Refused, Slacker, SlackerError, TransportError
+from slacker import DeadlineExceeded, ProtocolError, Refused, Slacker, SlackerError, TransportError, stream
 from slacker.workers.http import HttpTransport
 
 from . import servers
@@ -279,6 +279,52 @@ async def test_a_stream_that_ends_with_the_connection_is_cut(watch: Watch) -> No
         async for number in Slacker(servers.numbers, watch.worker())(1500):
             chunks.append(number)
     assert chunks == list(range(500))
+
+
+@pytest.mark.parametrize("stalls", [True, False], ids=["stalls", "closes"])
+async def test_something_else_answers_a_stream_and_does_not_end(watch: Watch, stalls: bool) -> None:
+    """The status is known, so it is told, whether or not the rest comes."""
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100\r\n\r\n")
+        if stalls:
+            connection.wait()
+
+    watch.faulty.script.append(fault)
+    with pytest.raises(TransportError, match="answered 502") as caught:
+        await stream(Slacker(servers.numbers, watch.worker(timeout=0.5))(5)).next_chunk()
+    assert (caught.value.status, caught.value.executed) == (502, None)
+
+
+async def test_a_chunk_that_comes_in_drops(watch: Watch) -> None:
+    """Each chunk of a stream has to come in time, as a whole; that something comes does not do."""
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(OURS + b"\r\n")
+        while is_open_after(connection, 0.05):
+            connection.send(b"\0")
+
+    watch.faulty.script.append(fault)
+    with pytest.raises(DeadlineExceeded, match="no chunk came from"):
+        await stream(Slacker(servers.numbers, watch.worker(timeout=0.5))(5)).next_chunk()
+
+
+async def test_more_comes_than_may(watch: Watch) -> None:
+    """What answers without end, and may be anybody, does not fill the memory."""
+    worker = watch.worker(max_reply=1000)
+    much = b"Content-Length: 1000000000\r\n\r\n" + bytes(1 << 20)
+    watch.faulty.script += [answers(OURS + much), answers(b"HTTP/1.1 403 Forbidden\r\n" + much)]
+    await watch.fails(watch.call(worker), TransportError, None, "its body has more than [0-9]+ bytes")
+    assert (await watch.fails(watch.call(worker), TransportError, None, "answered 403")).status == 403
+
+
+async def test_a_frame_of_a_stream_claims_more_than_may_come(watch: Watch) -> None:
+    """It is refused before it is read."""
+    watch.faulty.script.append(answers(OURS + b"\r\n" + b"\xff\xff\xff\xff" + bytes(37)))
+    with pytest.raises(ProtocolError, match="claims 4294967295 bytes"):
+        await stream(Slacker(servers.numbers, watch.worker())(5)).next_chunk()
 
 
 async def test_a_frame_in_the_middle_is_missing(watch: Watch) -> None:

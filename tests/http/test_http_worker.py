@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 
-from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportError, WorkerClosed, run, wire, wsgi
+import slacker
+from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportError, WorkerClosed, batch, run, wire, wsgi
 from slacker.chain import Chain, capture
 from slacker.outcome import Value
 from slacker.wire import encode_call
 from slacker.workers import line, sender
 from slacker.workers.http import Answer, Endpoint, HttpWorker, NotSent
-from slacker.workers.line import PendingCall
+from slacker.workers.line import Line, PendingCall
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, run_script, ticking
@@ -836,13 +837,63 @@ async def test_one_of_several_that_share_a_request_is_cancelled() -> None:
     assert transport.posts == 2
 
 
+@pytest.mark.parametrize(
+    ("call", "result", "options"),
+    [
+        (batch(*[Slacker(echo)(number) for number in range(400)]), list(range(400)), {}),
+        (Slacker(len)("x" * 4000), 4000, {"max_request": 9000}),
+    ],
+    ids=["many", "large"],
+)
+async def test_shares_requests_only_where_one_may_have_all(
+    watch: Watch, call: Slacker, result: Any, options: dict[str, Any]
+) -> None:
+    """Waiting calls that are fine alone do not become too many, or too large, by going together."""
+    name, gate = watch.gate()
+    worker = watch.worker(watch.hook.url, max_connections=1, **options)
+    first = watch.call(worker, pass_gate, name).fetch()
+    waiting = [slacker.options(call, worker).fetch() for _ in range(4)]
+    await eventually(lambda: gate.arrived)
+    gate.open()
+    await first
+    assert await asyncio.gather(*waiting) == [result] * 4
+
+
+async def test_a_refusal_that_the_work_raises_is_its_own(watch: Watch) -> None:
+    """It is not taken for one of the hook's: nothing is asked again, and no clock is set."""
+    worker = watch.worker(watch.hook.url)
+    refused = Refused("the clocks differ", reason="clock-skew", details={"time": 12345})
+    await watch.fails(Slacker(throw, worker)(refused), Refused, True)
+    await watch.fails(Slacker(throw, worker)(WorkerClosed("another")), WorkerClosed, True)
+    assert (watch.hook.requests, worker._sender.offset) == (2, 0)
+
+
 async def test_a_call_that_has_ended_is_not_stopped() -> None:
     """A deadline that passes in the moment in which the answer is delivered changes nothing."""
-    call = PendingCall(Chain(list), encode_call(Chain(list)), None, 0.0, 1.0)
+    call = PendingCall(Chain(list), encode_call(Chain(list)), None, 0, 0.0, 1.0)
     call.future = asyncio.get_running_loop().create_future()
     call.future.set_result(Value(1))
     call.stop("late")
     assert (await call.future) == Value(1)
+
+
+async def test_a_stream_that_is_stopped_and_cancelled_at_once() -> None:
+    """It was not given a connection, so it gives none back."""
+    line = Line(1, 1)
+    pending: list[PendingCall] = []
+
+    async def hold() -> None:
+        pending.append(PendingCall(Chain(list), encode_call(Chain(list)), None, 0, 0.0, math.inf))
+        await line.hold(pending[-1])
+
+    await hold()
+    waiting = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    pending[1].stop("late")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    line.release()
+    assert (line.free, line.is_busy) == (1, False)
 
 
 @pytest.mark.parametrize("error", [TransportError("lost", status=502), DeadlineExceeded("late", executed=False)])
@@ -911,7 +962,8 @@ async def test_logs_a_line_for_each_call(caplog: pytest.LogCaptureFixture) -> No
         ({"host": ""}, ValueError, "must be a host"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1, got 0"),
         ({"max_queue": -1}, ValueError, "max_queue must be at least 0, got -1"),
-        ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, got 0"),
+        ({"timeout": 0}, ValueError, "timeout must be a number of seconds above 0, .*got 0"),
+        ({"timeout": math.inf}, ValueError, "timeout must be .* no centuries, got inf"),
         ({"timeout": math.nan}, ValueError, "timeout"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -181,7 +181,7 @@ async def test_it_sends_when_it_can(size: int) -> None:
             while True:
                 full += here.send(bytes(100_000))
         connection = ClientConnection(here)
-        connection.request(b"head", bytes(size))
+        connection.request(b"head", bytes(size), 1 << 20)
         answer = connection.wait()
 
         def serve() -> None:

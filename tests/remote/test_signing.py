@@ -539,3 +539,10 @@ def test_frame_that_claims_too_much() -> None:
     opener = ReplyOpener(KEY, SIGNATURE, 1000)
     with pytest.raises(ProtocolError, match="claims 1001 bytes"):
         list(opener.feed((1001).to_bytes(4, "big") + bytes(37)))
+
+
+def test_frame_that_claims_more_than_a_frame_may_have() -> None:
+    """Of a reply without an end the frames have one."""
+    opener = ReplyOpener(KEY, SIGNATURE, 1 << 60, 1000)
+    with pytest.raises(ProtocolError, match="claims 1001 bytes; it may have 1000"):
+        list(opener.feed((1001).to_bytes(4, "big") + bytes(37)))

@@ -16,7 +16,7 @@ import pickle
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -759,6 +759,39 @@ def test_perform_that_raises() -> None:
     (outcome,) = gathered([frame])
     assert isinstance(outcome, Error)
     assert repr(outcome.exception) == "OverflowError(1e+300)"
+
+
+def test_a_stream_that_raises_at_once() -> None:
+    """So it is for streams: what makes them may find nonsense in the options as well."""
+
+    def perform_stream(chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
+        raise OverflowError(options["zone"])
+        yield
+
+    request = encode_request([ADD], {"zone": 1e300}, stream=5)
+    (frame,) = serve(request, FarSide(stream=perform_stream))
+    assert frame.kind == Kind.ERROR | Kind.LAST
+    assert repr(gathered([frame])[0].exception) == "OverflowError(1e+300)"
+
+
+@pytest.mark.parametrize(
+    "options", [{"deadline": "x"}, {"deadline": 10**400}, {"deadline": None}, {"atomic": 1}, {"stream": 0}]
+)
+def test_options_of_a_request_that_only_calls_have(options: dict[str, Any]) -> None:
+    """Those that a call may have must make sense where a request has them for all of its calls."""
+    (frame,) = serve(encode_request([ADD], options))
+    with pytest.raises(Refused, match="an option that is not known, or not of its type") as caught:
+        gathered([frame])
+    assert caught.value.reason == "bad-request"
+
+
+def test_a_refusal_of_the_work() -> None:
+    """An error of slacker's own that the work raised says that it ran, for it did, whatever had made it."""
+    refused = Refused("elsewhere", reason="clock-skew", details={"time": 5})
+    (outcome,) = gathered(list(serve(encode_request([Chain(throw, (call(refused),))]))))
+    assert isinstance(outcome, Error)
+    assert (type(outcome.exception), outcome.exception.executed) == (Refused, True)
+    assert refused.executed is False
 
 
 @pytest.mark.parametrize(("room", "big"), [(0, False), (-1, True)])
@@ -1553,7 +1586,9 @@ async def told(worker: DummyWorker, chain: Chain) -> Any:
         return await worker.run(chain)
     except Exception as error:
         about = {**vars(error)}
-        return type(error), str(error), about, isinstance(error, SlackerError) and error.executed
+        if isinstance(error, SlackerError):
+            about["executed"] = True  # of the work's own only a wire says so
+        return type(error), str(error), about
 
 
 @pytest.mark.parametrize("chain", ALIKE.values(), ids=ALIKE)

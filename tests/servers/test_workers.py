@@ -222,7 +222,7 @@ async def test_a_setting_that_names_no_worker(path: str) -> None:
         ({"url": "127.0.0.1:8000"}, "http:// or https://"),
         ({"key": "short"}, "at least 32 bytes"),
         ({"key": b""}, "at least 32 bytes"),
-        ({"timeout": 0}, "timeout must be more than 0"),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0"),
         ({"max_connections": 0}, "max_connections must be at least 1"),
     ],
 )
