@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any, NoReturn, Self, final
@@ -32,6 +33,8 @@ class Stream:
         self._items: deque[Any] = deque()
         self._outline = chain.outline()
         self._begun = False
+        self._asking: asyncio.Task[list[Any]] | None = None
+        self._closed = False
 
     def __aiter__(self) -> Self:
         if self._begun:
@@ -47,19 +50,43 @@ class Stream:
         return self._items.popleft()
 
     async def next_chunk(self) -> list[Any]:
-        """Return the next items as a list; an empty one at the end.
+        """Return the next items as a list: a chunk, or what iterating has left of one. An empty one at the end.
 
         For generators under `slacker.adisp.process`, and for callbacks, which cannot write ``async for``.
 
         Raises:
             Whatever the work raised, after the items before it.
+            RuntimeError: somebody else waits for the next ones.
         """
         self._begun = True
+        if self._items:
+            items, self._items = list(self._items), deque()
+            return items
+        if self._asking is not None:
+            raise RuntimeError(f"the next items of the stream of {self._outline} are awaited already")
+        # By a task of its own, so that the work can be ended while it is waited for.
+        asking = self._asking = asyncio.get_running_loop().create_task(self._ask())
+        try:
+            return await asking
+        except asyncio.CancelledError:
+            await self._chunks.aclose()  # the task may not have begun yet
+            if self._closed and not _is_being_cancelled():
+                return []
+            raise
+        finally:
+            self._asking = None
+            del asking  # a failure's traceback leads to this frame: it would hold itself
+
+    async def _ask(self) -> list[Any]:
         return await anext(self._chunks, [])
 
     async def aclose(self) -> None:
-        """End the work, if it has not ended."""
+        """End the work, if it has not ended; whoever waits for items finds that there are no more."""
+        self._closed = True
         self._items.clear()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
         await self._chunks.aclose()
 
     def __await__(self) -> NoReturn:
@@ -70,3 +97,8 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {self._outline}>"
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from .chain import Chain, Replay, is_users_interrupt
-from .outcome import Error, Value
+from .outcome import Error, Several, Value
 
 __all__ = ["Cut", "Surround", "chunks_of", "streamed"]
 
@@ -106,7 +106,7 @@ class _Work:
         try:
             if self._chunks is None:
                 self._surround(self._stack, self._replay)
-                self._chunks = self._cut(self._replay.run(), self._size)
+                self._chunks = self._cut(self._result(), self._size)
             chunk = next(self._chunks, None)
             if chunk is not None:
                 return Value(chunk)
@@ -118,6 +118,10 @@ class _Work:
                 self._leave(error)
                 raise
             return self._replay.failed(self._leave(error))
+
+    def _result(self) -> Any:
+        chain, result = self._replay.chain, self._replay.run()
+        return Several(result).unwrap(chain) if chain.returns_exceptions else result
 
     def close(self) -> None:
         """End the work before its end; for whoever has all of it, nothing."""

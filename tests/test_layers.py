@@ -49,7 +49,7 @@ LAYERS = {
     "wsgi": Layer("hook", "_typeshed"),
     # The one place with magic, and what it records, which know workers only by their base and the one of nobody else.
     "recipe": Layer("chain nesting workers.base workers.local"),
-    "stream": Layer("chain workers.base"),
+    "stream": Layer("chain workers.base", "asyncio"),
     "proxy": Layer("chain nesting recipe stream workers.base", "asyncio"),
     "functions": Layer("chain proxy recipe stream workers.base"),
     # Stands alone.
@@ -62,7 +62,7 @@ LAYERS = {
     "workers.local": Layer(
         "chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool", "asyncio"
     ),
-    "workers.transfer": Layer("chain outcome wire workers.base workers.decoding"),
+    "workers.transfer": Layer("chain errors outcome wire workers.base workers.decoding"),
     "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
     "workers.child": Layer("errors wire workers.transfer"),
     "workers.processes": Layer(

@@ -92,6 +92,8 @@ def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: E
         stack.push(partial(_tell_deadline, deadline))
     _enter_caller(stack, caller)
     enter_transactions(stack, replay.chain.options.atomic, deadline)
+    if replay.chain.options.atomic is not None:
+        stack.push(partial(_roll_back_failures, replay))
     replay.start = unread
     replay.finish = settle
 
@@ -99,10 +101,12 @@ def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: E
 def _replay(surround: Surround, replay: Replay) -> Any:
     with ExitStack() as stack:
         surround(stack, replay)
-        result = settle(replay.run())
-        if replay.chain.options.atomic is not None and replay.has_failures:
-            transaction.set_rollback(True, using=replay.chain.options.atomic)
-        return result
+        return settle(replay.run())
+
+
+def _roll_back_failures(replay: Replay, kind: object, error: object, traceback: object) -> None:
+    if kind is None and replay.has_failures:  # its exceptions are among the results
+        transaction.set_rollback(True, using=replay.chain.options.atomic)
 
 
 def _tell_deadline(deadline: float, kind: object, error: object, traceback: object) -> None:

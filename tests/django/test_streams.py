@@ -240,3 +240,16 @@ async def test_with_atomic_requests(
     monkeypatch.setitem(database, "ATOMIC_REQUESTS", True)
 
     assert len([tag async for tag in tags.select_for_update()]) == ROWS
+
+
+async def test_a_streamed_batch_in_a_transaction(any_worker: Worker, database: Any) -> None:
+    """One that returns exceptions is rolled back if anything failed, as where it is awaited, and else committed."""
+    create = Slacker(Author, any_worker).objects.create
+
+    def recipe(name: str, number: str) -> Any:
+        both = batch(create(name=name), Slacker(int, any_worker)(number), return_exceptions=True)
+        return options(both, atomic=True)
+
+    for name, number, types in (("Fay", "x", [Author, ValueError]), ("Gus", "1", [Author, int])):
+        assert [type(item) async for item in stream(recipe(name, number))] == types
+    assert {"Fay", "Gus"}.intersection(await stored()) == {"Gus"}

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import slacker
-from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, options, stream, wsgi
+from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, batch, options, stream, wsgi
 from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker, sender
 from tests.http.servers import AUDIENCE, KEY, Faulty, HttpServer, make_hook
 
@@ -113,9 +113,70 @@ async def test_cancelling_the_reader(streaming_worker: Worker, source: Source) -
     await nothing_is_left()
 
 
+async def test_chunks_after_items(streaming_worker: Worker) -> None:
+    """What iterating has left of a chunk comes before the next one."""
+    items = stream(Slacker(range, streaming_worker)(7), 3)
+
+    assert (await anext(items), await items.next_chunk(), await anext(items)) == (0, [1, 2], 3)
+    assert [await items.next_chunk() for _ in range(3)] == [[4, 5], [6], []]
+
+
+async def test_two_at_once(streaming_worker: Worker, source: Source) -> None:
+    """Only one may wait for the next items; who comes second is told so, and the first gets them."""
+    async with aclosing(stream(source.recipe(streaming_worker, ENDLESS), chunk_size=2)) as items:
+        first = asyncio.create_task(items.next_chunk())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="are awaited already"):
+            await items.next_chunk()
+        assert await first == [0, 1]
+
+
+async def test_a_batch_that_returns_exceptions(streaming_worker: Worker) -> None:
+    """Its items come as they do in a list: results, and exceptions that say at which step they were raised."""
+    echo, fail = Slacker(work.echo, streaming_worker), Slacker(work.fail, streaming_worker)
+    recipe = batch(echo(1), fail(ValueError, "no"), fail(SystemExit), echo(2), return_exceptions=True)
+
+    awaited, streamed = await recipe, [item async for item in stream(recipe, 2)]
+
+    assert (streamed[0], streamed[3]) == (1, 2)
+    assert [(type(item), str(item)) for item in streamed[1:3]] == [(type(item), str(item)) for item in awaited[1:3]]
+    assert streamed[1].__notes__ == awaited[1].__notes__
+
+
 NOT_IN_PLACE = pytest.mark.parametrize(
     "streaming_worker", ["ThreadWorker", "DjangoThreadWorker", "HttpWorker", "DjangoHttpWorker"], indirect=True
 )
+
+
+@NOT_IN_PLACE
+async def test_closing_while_somebody_waits(streaming_worker: Worker, source: Source) -> None:
+    """aclose() from another task ends the work, and whoever waits for an item finds that there are no more."""
+    source.gate = 2
+    items = stream(source.recipe(streaming_worker, ENDLESS), chunk_size=1)
+
+    async def read() -> list[int]:
+        return [item async for item in items]
+
+    reading = asyncio.create_task(read())
+    await until(lambda: source.made == 2)
+    await items.aclose()
+    assert (await reading)[2:] == []
+    source.opened.set()
+    await source.has_ended()
+    assert await items.next_chunk() == []
+
+
+@pytest.mark.parametrize("streaming_worker", ["HttpWorker", "DjangoHttpWorker"], indirect=True)
+async def test_closing_the_worker_before_anything_came(streaming_worker: Worker, source: Source) -> None:
+    """A stream whose first items are still made when the worker's time to close is over fails with it."""
+    source.gate = 0
+    reading = asyncio.create_task(stream(source.recipe(streaming_worker, ENDLESS)).next_chunk())
+    await until(source.begun.is_set)
+    await streaming_worker.aclose(SHORT)
+    with pytest.raises(TransportError, match=r"closed while items_of\(\.\.\.\) was on its way; it may run still"):
+        await reading
+    source.opened.set()
+    await nothing_is_left()
 
 
 @NOT_IN_PLACE

@@ -219,6 +219,15 @@ def run_in_a_process(value: Any) -> Any:
     return asyncio.run(main())
 
 
+def fork_twice() -> int:
+    """Make a child process that makes another, and return how it ended."""
+    if (child := os.fork()) == 0:
+        if (grandchild := os.fork()) == 0:
+            os._exit(0)
+        os._exit(os.waitpid(grandchild, 0)[1])
+    return os.waitpid(child, 0)[1]
+
+
 def read_input() -> str:
     return sys.stdin.read()
 
@@ -247,6 +256,7 @@ class Source:
     """Items that are made one by one, in this process, and what is known of that.
 
     Attributes:
+        begun: set when the first one is to be made.
         made: how many were made so far.
         ended: set when no more will be made, and whatever made them was left.
         gate: where the item that has this number waits until the test opens it.
@@ -255,6 +265,7 @@ class Source:
     def __init__(self) -> None:
         self.number = id(self)
         self.made = 0
+        self.begun = threading.Event()
         self.ended = threading.Event()
         self.gate: int | None = None
         self.opened = threading.Event()
@@ -272,6 +283,7 @@ sources: dict[int, Source] = {}
 
 def items_of(source: int, count: int, size: int) -> Iterator[Any]:
     made_by = sources[source]
+    made_by.begun.set()
     try:
         for number in range(count):
             if made_by.gate == number:
