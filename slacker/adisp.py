@@ -171,13 +171,16 @@ def _begin(generator: Generator[Any, Any, R]) -> asyncio.Future[R]:
         return future
     except (Exception, asyncio.CancelledError) as error:
         return _failed(error)
-    task = loop.create_task(_drive(generator, yielded))
-    task.add_done_callback(functools.partial(_end, generator))
+    first = [yielded]
+    del yielded
+    task = loop.create_task(_drive(generator, first))
+    task.add_done_callback(functools.partial(_end, generator, first))
     _keep(task)
     return task
 
 
-async def _drive(generator: Generator[Any, Any, R], yielded: Any) -> R:
+async def _drive(generator: Generator[Any, Any, R], first: list[Any]) -> R:
+    yielded = first.pop()
     while True:
         try:
             value, error = (await yielded, None) if _is_awaitable(yielded) else await _wait(yielded)
@@ -195,11 +198,25 @@ async def _drive(generator: Generator[Any, Any, R], yielded: Any) -> R:
             del value, error
 
 
-def _end(generator: Generator[Any, Any, Any], task: asyncio.Future[Any]) -> None:
-    if task.cancelled():  # perhaps before its first step: then the generator, which has begun, has not heard of it
+def _end(generator: Generator[Any, Any, Any], first: list[Any], task: asyncio.Future[Any]) -> None:
+    if task.cancelled():  # perhaps before its first step: then nobody has heard of it yet
+        _cancel(first)
         with contextlib.suppress(StopIteration, asyncio.CancelledError):
             generator.throw(asyncio.CancelledError())
     generator.close()
+
+
+def _cancel(yielded: Any) -> None:
+    """Cancel what runs of what was yielded; the rest was not begun."""
+    if asyncio.isfuture(yielded):
+        yielded.cancel()
+    elif inspect.iscoroutine(yielded):
+        yielded.close()
+    elif isinstance(yielded, Mapping):
+        _cancel([*yielded.values()])
+    elif isinstance(yielded, list | tuple | set | frozenset):
+        for part in yielded:
+            _cancel(part)
 
 
 async def _wait(yielded: Any) -> tuple[Any, BaseException | None]:

@@ -965,6 +965,36 @@ async def test_a_start_method_of_an_instance_does_not_count() -> None:
 # --- cancellation ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("within", [lambda part: part, lambda part: [part], lambda part: {"a": (part, {part})}])
+async def test_cancelling_at_once_cancels_what_was_yielded(within: Callable[[Any], Any]) -> None:
+    """A Task that is cancelled before its first step cancels the Futures that its generator waits for."""
+    part = new_future()
+
+    @process
+    def run() -> Generator[Any, Any, None]:
+        yield within(part)
+
+    task = run()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), part.cancelled()) == (True, True)
+
+
+async def test_cancelling_at_once_closes_coroutines() -> None:
+    """A coroutine that was yielded and not begun is closed, so that nobody is told that it was never awaited."""
+    coroutine = give("a")
+
+    @process
+    def run() -> Generator[Any, Any, None]:
+        yield [coroutine, lambda callback: callback()]
+
+    task = run()
+    task.cancel()
+    await asyncio.wait([task])
+    with pytest.raises(RuntimeError, match="cannot reuse"):
+        await coroutine
+
+
 async def test_cancelling_raises_at_the_yield() -> None:
     """Cancelling the Task raises CancelledError at the yield, runs finally, and leaves the Task cancelled."""
     noted = Noted()

@@ -182,13 +182,16 @@ def _read(file: BufferedIOBase, size: int) -> bytes:
 # --- there ---------------------------------------------------------------------------------------------------------
 
 
+def _let_go(channel: socket.socket) -> None:
+    if (descriptor := channel.detach()) >= 0:  # a child of a child has it no more
+        os.close(descriptor)
+
+
 def main() -> None:
     """Be the process: serve the channel whose descriptor is the only argument until the other side closes it."""
     channel = socket.socket(fileno=int(sys.argv.pop()))
     channel.set_inheritable(False)
-    os.register_at_fork(
-        after_in_child=lambda: os.close(channel.detach())
-    )  # else nobody would notice that this one died
+    os.register_at_fork(after_in_child=lambda: _let_go(channel))  # else nobody would notice that this one died
     work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)
     work.start()
     watch = select.poll()

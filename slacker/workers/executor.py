@@ -46,7 +46,8 @@ class ExecutorWorker(Worker):
     Cancelling a call that waits means it never runs, if the executor's futures can be cancelled. Cancelling one that
     runs frees the caller; what comes of it is dropped. So it is when the call's timeout passes.
 
-    After a fork an executor that was used before would take calls and never run them: calls raise RuntimeError instead.
+    After a fork an executor that was used before would take calls and never run them: calls raise RuntimeError instead,
+    if it was this worker that used it.
 
     Args:
         executor: which is used, and not owned: whoever made it shuts it down.

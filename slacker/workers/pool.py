@@ -49,18 +49,34 @@ _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 class Job:
     """One call on its way: what to run, in which context, and where the outcome is awaited."""
 
-    __slots__ = ("began", "chain", "context", "future", "inbox", "replay", "submitted")
+    __slots__ = ("began", "chain", "context", "future", "inbox", "limit", "replay", "submitted")
 
     def __init__(
-        self, chain: Chain, replay: Callable[[Chain], Outcome], future: asyncio.Future[Any], inbox: Inbox
+        self,
+        chain: Chain,
+        replay: Callable[[Chain], Outcome],
+        future: asyncio.Future[Any],
+        inbox: Inbox,
+        limit: float | None,
     ) -> None:
         self.chain = chain
         self.replay = replay
         self.future = future
         self.inbox = inbox
+        self.limit = limit
         self.context = contextvars.copy_context()
         self.submitted = time.perf_counter()
         self.began = False
+
+    @property
+    def is_late(self) -> bool:
+        return self.limit is not None and time.perf_counter() - self.submitted >= self.limit
+
+    def too_late(self) -> DeadlineExceeded:
+        """Return the error of a job whose time has passed."""
+        message = f"{self.chain.outline()} was not done within {self.limit:g} s; it "
+        message += "goes on where it runs" if self.began else "did not run"
+        return DeadlineExceeded(message, executed=None if self.began else False)
 
 
 @final
@@ -146,7 +162,7 @@ class Pool:
         inbox = self._last_inbox
         if inbox is None or not inbox.belongs_to(loop):
             inbox = self._last_inbox = inbox_of(loop)
-        job = Job(chain, replay, loop.create_future(), inbox)
+        job = Job(chain, replay, loop.create_future(), inbox, chain.options.timeout if limited else None)
         with self._mutex:
             refusal = self._refusal(chain) if self.closed or self.max_queue is not None else None
             if refusal is None:
@@ -155,8 +171,8 @@ class Pool:
                     self._call_a_thread()
         if refusal is not None:
             job.future.set_exception(refusal)
-        elif limited and chain.options.timeout is not None:
-            timer = loop.call_later(chain.options.timeout, self._expire, job)
+        elif job.limit is not None:
+            timer = loop.call_later(job.limit, self._expire, job)
             job.future.add_done_callback(lambda _: timer.cancel())
         return job.future
 
@@ -213,12 +229,8 @@ class Pool:
 
     def _expire(self, job: Job) -> None:
         with self._mutex:
-            began = job.began
-            if job.future.done():
-                return
-            message = f"{job.chain.outline()} was not done within {job.chain.options.timeout:g} s; it "
-            message += "goes on where it runs" if began else "did not run"
-            job.future.set_exception(DeadlineExceeded(message, executed=None if began else False))
+            if not job.future.done():
+                job.future.set_exception(job.too_late())
 
     def _refusal(self, chain: Chain) -> Exception | None:
         if self.closed:
@@ -273,7 +285,11 @@ class Pool:
         jobs = self._jobs
         while jobs:
             job = jobs.popleft()
-            if not job.future.done():
+            if job.future.done():
+                continue
+            if job.is_late:  # and the loop has not noticed, for it stands still
+                job.inbox.deliver(job.future, job.chain, Error(job.too_late(), 0))
+            else:
                 job.began = True
                 self._running[thread] = job
                 if jobs and not self._called:
@@ -288,9 +304,7 @@ class Pool:
         try:
             while True:
                 worked = job is not None
-                job = (
-                    None  # frees what the last call left, which may take any time: before the thread looks out or waits
-                )
+                job = None  # what is left of the last call shall not be held while the thread looks out or waits
                 if thread.on_its_way and worked:
                     self._look_out()
                 with self._mutex:
@@ -336,6 +350,7 @@ class Pool:
             outcome = job.context.run(job.replay, job.chain)
         except BaseException as error:  # that returns outcomes; whatever else happens, somebody awaits this one
             outcome = Error(error, 0)
+        del job.context  # frees what the work has set, which may take any time: now, while others are called
         try:
             if self._logs and logger.isEnabledFor(logging.DEBUG):
                 log_call(job.chain, outcome, begun - job.submitted, time.perf_counter() - begun)

@@ -14,9 +14,10 @@ from typing import TypeAlias
 
 from .. import wire
 from ..chain import Chain
-from ..outcome import Outcome
+from ..errors import DeadlineExceeded
+from ..outcome import Error, Outcome
 from . import decoding
-from .base import logger
+from .base import logger, refusal_in
 
 __all__ = ["Frames", "decode", "encode"]
 
@@ -51,7 +52,12 @@ async def decode(chain: Chain, frames: Frames) -> Outcome:
     Raises:
         Refused, ProtocolError: as `slacker.wire.Answers`.
     """
-    return (await decoding.decode(wire.Answers([chain]), _used_up(frames)))[0]
+    (outcome,) = await decoding.decode(wire.Answers([chain]), _used_up(frames))
+    refused = refusal_in(outcome)
+    if refused is not None and refused.reason == "late":
+        message = f"{chain.outline()} was not done within {chain.options.timeout:g} s; it did not run"
+        return Error(DeadlineExceeded(message, executed=False), 0)
+    return outcome
 
 
 def _used_up(frames: Frames) -> Iterator[tuple[int, int, bytes]]:

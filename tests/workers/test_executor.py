@@ -228,6 +228,18 @@ async def test_what_has_arrived_is_not_late(threads: ThreadPoolExecutor) -> None
     assert await call == "a"
 
 
+async def test_who_finds_it_late_does_not_matter(threads: ThreadPoolExecutor) -> None:
+    """A call that the executor comes to when its time is over fails as one whose time the loop saw pass."""
+    worker = ExecutorWorker(threads)
+    threads.submit(time.sleep, 0.3)
+    call = options(Slacker(work.echo, worker)("a"), timeout=0.1).fetch()
+    await asyncio.sleep(0)  # it is submitted
+    threads.submit(int).result()  # it was refused, and the loop has not turned meanwhile
+    with pytest.raises(DeadlineExceeded, match=r"echo\(\.\.\.\) was not done within 0.1 s; it did not run") as caught:
+        await call
+    assert caught.value.executed is False
+
+
 async def test_aclose_waits_for_calls_and_leaves_the_executor(threads: ThreadPoolExecutor, tmp_path: Path) -> None:
     """aclose() returns when the accepted calls have ended; the executor is its maker's, and goes on."""
     worker = ExecutorWorker(threads)

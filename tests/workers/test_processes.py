@@ -633,6 +633,23 @@ assert asyncio.run(pid()) == before
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_work_may_fork_and_its_child_too(run_script: RunScript) -> None:
+    """Each lets go of the channel, once, and silently."""
+    done = run_script(
+        SCRIPT
+        + """
+from tests.workers.work import fork_twice
+
+async def main():
+    async with worker:
+        return [await Slacker(fork_twice, worker)(), await Slacker(echo, worker)("a")]
+
+print(asyncio.run(main()))
+"""
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 'a']\n", "")
+
+
 def test_the_end_of_the_interpreter_waits_for_nothing_and_says_so(run_script: RunScript, tmp_path: Path) -> None:
     """An interpreter that exits kills its processes, drops waiting calls, and names them in one line."""
     done = run_script(

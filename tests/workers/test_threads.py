@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import logging
 import random
 import subprocess
 import textwrap
 import threading
+import time
 import types
 import weakref
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from slacker import QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed, options
+from slacker import DeadlineExceeded, QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed, options
 from slacker.chain import capture
 from slacker.workers import ThreadWorker, local, pool
 
@@ -702,8 +704,38 @@ async def test_a_time_limit_that_passes_as_the_result_comes() -> None:
     async with ThreadWorker(1) as worker:
         future = options(Slacker(work.echo, worker)("a"), timeout=60).fetch()
         assert await future == "a"
-        worker._pool._expire(types.SimpleNamespace(future=future, began=True))  # type: ignore[arg-type]
+        worker._pool._expire(types.SimpleNamespace(future=future))  # type: ignore[arg-type]
         assert future.result() == "a"
+
+
+async def test_a_time_limit_that_passes_while_the_loop_stands_still() -> None:
+    """Work whose time is over before a thread is free does not begin, though no timer of the loop's has said so."""
+    async with ThreadWorker(1) as worker:
+        first = Slacker(time.sleep, worker)(0.2).fetch()
+        second = options(Slacker(work.echo, worker)("a"), timeout=0.1).fetch()
+        time.sleep(0.3)  # noqa: ASYNC251 (the loop stands still)
+        with pytest.raises(
+            DeadlineExceeded, match=r"echo\(\.\.\.\) was not done within 0.1 s; it did not run"
+        ) as caught:
+            await second
+        assert (await first, caught.value.executed) == (None, False)
+
+
+async def test_what_takes_long_to_free_holds_nobody_up() -> None:
+    """What the work leaves in its context is freed by its thread, while others are called."""
+    freed = threading.Event()
+
+    class Slow:
+        def __del__(self) -> None:
+            freed.wait(work.LIVENESS)  # liveness bound
+
+    variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable")
+    async with ThreadWorker(2) as worker:
+        slow = Slacker(lambda: variable.set(Slow()) and None, worker)().fetch()
+        for number in range(10):
+            assert await Slacker(work.echo, worker)(number) == number
+        freed.set()
+        await slow
 
 
 async def test_survives_a_log_that_raises(monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
@@ -834,6 +866,7 @@ def test_begins_afresh_in_a_forked_child(run_script: RunScript, script: str) -> 
 
 EXIT = """
 import asyncio
+import contextvars
 from slacker import Slacker
 from slacker.workers import ThreadWorker
 from tests.workers.work import Blocker, echo
