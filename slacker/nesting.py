@@ -2,7 +2,7 @@
 
 One pair of functions tells what may hold recipes: `parts_of` gives the values to look at, `rebuilt` makes the like with
 other values. Both dispatch on the type (`functools.singledispatch`), and know list, tuple, dict, set, frozenset,
-slice, their subclasses, and dataclasses; ``slacker.django_backend.expressions`` registers Django's ``Q`` and
+deque, slice, their subclasses, and dataclasses; ``slacker.django_backend.expressions`` registers Django's ``Q`` and
 expressions. No other object is looked through: a QuerySet leads into its model's ``_meta`` without end.
 
 It all runs on the caller's loop. So types are asked, not values: a container of what cannot hold any, however long,
@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import inspect
 import types
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
@@ -97,8 +98,24 @@ def _(value: Any, replace: Replace) -> Any:
     replaced = [(replace(key), replace(part)) for key, part in dict.items(value)]
     same = copy.copy(value)  # of its own class, with the default factory, for example, that it may have
     same.clear()
-    for key, part in replaced:  # no update(), of which a Counter makes a sum
-        same[key] = part
+    # As it is kept, whatever the class makes of assignment or update: a MultiValueDict a list, a Counter a sum.
+    put: Any = OrderedDict.__setitem__ if isinstance(same, OrderedDict) else dict.__setitem__
+    for key, part in replaced:
+        put(same, key, part)
+    return same
+
+
+@parts_of.register
+def _(value: deque) -> Iterable[Collection[Any]]:  # type: ignore[type-arg]  # as above
+    return ([*deque.__iter__(value)],)
+
+
+@rebuilt.register(deque)
+def _(value: Any, replace: Replace) -> Any:
+    items = [replace(item) for item in deque.__iter__(value)]
+    same = copy.copy(value)
+    deque.clear(same)
+    deque.extend(same, items)
     return same
 
 

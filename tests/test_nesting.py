@@ -156,6 +156,7 @@ HOLDING: dict[str, Callable[[Any], Any]] = {
     "ordered dict": lambda held: collections.OrderedDict(b=1, a=held),
     "default dict": lambda held: collections.defaultdict(list, a=held),
     "counter": lambda held: collections.Counter({"a": held}),
+    "deque": lambda held: collections.deque([held, 2], maxlen=2),
     "mixture": lambda held: [1, "a", None, [2, {"b": (3, held)}], b"c"],
     "second of a kind": lambda held: [Order(1), Order(held)],
     "depth": lambda held: deep(50, held),
@@ -192,7 +193,7 @@ WITHOUT: dict[str, object] = {
     "a class attribute": Order(),
     "classes": [Sought, Order],
     "cyclic containers": [self_containing(), (self_containing(), {1: self_containing()}), mutual()],
-    "other types": [types.SimpleNamespace(a=SOUGHT), collections.deque([SOUGHT]), iter([SOUGHT])],
+    "other types": [types.SimpleNamespace(a=SOUGHT), collections.ChainMap({1: SOUGHT}), iter([SOUGHT])],
 }
 
 
@@ -244,6 +245,7 @@ PUT: dict[str, object] = {
     "ordered dict": collections.OrderedDict(b=1, a="put"),
     "default dict": collections.defaultdict(list, a="put"),
     "counter": collections.Counter({"a": "put"}),  # type: ignore[dict-item]
+    "deque": collections.deque(["put", 2], maxlen=2),
     "mixture": [1, "a", None, [2, {"b": (3, "put")}], b"c"],
     "depth": deep(50, "put"),
 }
@@ -254,6 +256,11 @@ def test_puts(where: str) -> None:
     """The like of what held it is of the same class, and holds what was put in its place."""
     new = put(HOLDING[where](SOUGHT))
     assert (type(new), new) == (type(PUT[where]), PUT[where])
+
+
+def test_a_deque_stays_as_long() -> None:
+    """The like of a bounded deque is bounded as well."""
+    assert put(collections.deque([SOUGHT], maxlen=3)).maxlen == 3
 
 
 @every_holder

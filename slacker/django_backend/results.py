@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.paginator import Page
 from django.db.models import QuerySet
@@ -22,8 +22,9 @@ def settle(result: Any) -> Any:
     """Return `result` with its queries made, to be called where the work ran.
 
     A QuerySet or RawQuerySet becomes a list, also as a direct member of a list, tuple, dict or set; a set with such
-    members becomes a list itself, since lists cannot be hashed. A Page gets its rows as a list. QuerySets deeper
-    down, such as the prefetch caches of instances, stay what they are. Everything else is returned as it is.
+    members becomes a list itself, since lists cannot be hashed. A Page gets its rows as a list, and a paginator that
+    knows how many there are and has none of the others. QuerySets deeper down, such as the prefetch caches of
+    instances, stay what they are. Everything else is returned as it is.
 
     Raises:
         TypeError: what only works where the database is: a manager, a coroutine or other awaitable, a generator.
@@ -31,8 +32,7 @@ def settle(result: Any) -> Any:
     if isinstance(result, QuerySet | RawQuerySet):
         return list(result)
     if isinstance(result, Page):
-        result.object_list = _settle_member(result.object_list)
-        return result
+        return _settle_page(result)
     if isinstance(result, dict):
         return _settle_dict(result)
     if isinstance(result, list | tuple | set | frozenset):
@@ -65,6 +65,24 @@ def unread(root: Any) -> Any:
     if isinstance(root, QuerySet):
         return root.all()
     return copy.copy(root) if isinstance(root, RawQuerySet) else root
+
+
+def _settle_page(page: Page) -> Page:
+    page.object_list = _settle_member(page.object_list)
+    if isinstance(page.paginator.object_list, QuerySet | RawQuerySet):
+        page.paginator.count  # noqa: B018 (from now on it is known)
+        page.paginator = copy.copy(page.paginator)
+        page.paginator.object_list = _OtherRows()
+    return page
+
+
+class _OtherRows:
+    """In the place of all rows in the paginator of a page that left: reading one page must not bring them all."""
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise TypeError("a page came by itself, and brought no other rows: ask for another page where the database is")
+
+    __len__ = __iter__ = __getitem__
 
 
 def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:

@@ -24,9 +24,10 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Concat
 from django.db.models.lookups import GreaterThan
+from django.utils.datastructures import MultiValueDict
 
 from slacker import Slacker, Worker
-from slacker.nesting import find, rebuilt
+from slacker.nesting import find, rebuilt, replace
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author, Book
 from tests.django.helpers import HookServer, everywhere
@@ -277,6 +278,15 @@ def test_querysets_are_not_looked_through(library: dict[str, Author]) -> None:
 
     assert find([authors], lambda kind: kind is int) is None
     assert authors._result_cache is None
+
+
+def test_several_values_of_a_key(recipes: Recipes) -> None:
+    """A MultiValueDict has as many values afterwards, and is none of lists of lists."""
+    given = MultiValueDict({"name": [recipes.count, 2], "other": ["a"]})
+
+    new = replace(given, lambda kind: kind is Slacker, lambda found: 1)
+
+    assert (type(new), new) == (MultiValueDict, MultiValueDict({"name": [1, 2], "other": ["a"]}))
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ async def test_values_list_flat(authors: Any) -> None:
 
 async def test_values_list_named(authors: Any) -> None:
     """A named values_list() comes as a list of named tuples."""
-    rows = await authors.values_list("name", "books__title", named=True)
+    rows = await authors.order_by("name", "books__title").values_list("name", "books__title", named=True)
 
     assert (rows[0].name, rows[0].books__title) == ("Ann", "Ashes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict, namedtuple
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,22 @@ async def test_a_page_can_be_rendered_on_the_loop(worker: DjangoThreadWorker, li
         page.paginator.count,
         list(page.paginator.page_range),
     )
+
+
+def test_a_page_leaves_the_other_rows(names: QuerySet[Any]) -> None:
+    """The paginator of a page knows how many rows there are, and says that it has none; the work's own stays usable."""
+    paginator = Paginator(names, 1)
+    page = pickle.loads(pickle.dumps(settle(paginator.page(1))))
+
+    assert (list(page), page.paginator.count, page.next_page_number()) == (["Ann"], 2, 2)
+    with pytest.raises(TypeError, match="brought no other rows"):
+        page.paginator.page(2)
+    assert list(paginator.page(2)) == ["Bob"]
+
+
+def test_a_page_of_a_list_keeps_its_paginator() -> None:
+    """Where there is nothing to query, all is as it was."""
+    assert list(settle(Paginator(["a", "b"], 1).page(1)).paginator.page(2)) == ["b"]
 
 
 def test_a_list_of_querysets(names: QuerySet[Any]) -> None:
