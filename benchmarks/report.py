@@ -41,7 +41,7 @@ def environment() -> dict[str, str]:
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join([f"slacker {slacker.__version__}", *(f"{name} {_version(name)}" for name in PACKAGES)]),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "CPUs": str(os.cpu_count()),
     }
 

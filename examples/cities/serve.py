@@ -65,10 +65,16 @@ def main() -> None:
         sys.exit(str(error))
 
 
+def _port(text: str) -> int:
+    if not 0 <= (port := int(text)) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text}")
+    return port
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve the cities of the world.")
     parser.add_argument("--address", default="127.0.0.1", help="where to listen (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8888, help="0 for any free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8888, help="0 for any free one (default: %(default)s)")
     parser.add_argument(
         "--worker",
         choices=WORKERS,

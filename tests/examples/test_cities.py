@@ -751,6 +751,8 @@ def test_hook_with_another_key(sqlite: dict[str, str]) -> None:
         ({"SLACKER_KEY": "k" * 32}, ["--hook", "http://127.0.0.1:8100", "--processes", "2"], 2, "--processes"),
         ({}, ["--worker", "thread", "--hook", "http://127.0.0.1:8100"], 2, "--worker http"),
         ({}, ["--worker", "thread", "--processes", "2"], 2, "--worker http"),
+        ({}, ["--port", "99999"], 2, "a port is a number from 0 to 65535, not 99999"),
+        ({}, ["--port", "x"], 2, "argument --port"),
     ],
 )
 def test_unusable_options(

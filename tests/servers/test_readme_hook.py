@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, steps: dict[str, str], port: 
     run(folder, "-m", "django", "startproject", "mysite", ".")
     settings, urls = folder / "mysite/settings.py", folder / "mysite/urls.py"
     here = steps["hook-settings"].replace(SERVER, f"127.0.0.1:{port}")
-    settings.write_text(f"import os\n{settings.read_text()}\n{here}\n")
+    settings.write_text(f"{settings.read_text()}\n{here}\n")
     urls.write_text(f"{urls.read_text()}\n{steps['hook-urls']}\n")
     run(folder, "manage.py", "migrate", "--verbosity", "0")
     run(folder, "manage.py", "shell", "--verbosity", "0", "-c", MAKE_USERS)

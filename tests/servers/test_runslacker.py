@@ -240,8 +240,9 @@ async def test_its_processes_do_not_outlive_it(serve: Callable[..., Server], tmp
     if case == "after a process was replaced":
         with pytest.raises(TransportError):
             await call(server, work.kill_process)
-        await asyncio.to_thread(until, lambda: server.output.count("Spawning worker") >= 3)
+        await asyncio.to_thread(until, lambda: server.output.count("Started worker") >= 3)
         await answer(server, bool, work.process)
+    await asyncio.to_thread(until, lambda: server.output.count("Started worker") >= 2)
     begun, may_end = tmp_path / "begun", tmp_path / "may end"
     running = asyncio.create_task(call(server, work.wait_for, str(begun), str(may_end)))
     await asyncio.to_thread(until, lambda: begun.exists() or running.done())
