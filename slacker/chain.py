@@ -22,7 +22,7 @@ from typing import Any, final
 from .describe import MOST, name_of
 from .outcome import Several
 from .replay import Replay, capture, is_users_interrupt
-from .steps import AS_USUAL, Attr, Batch, Call, Item, Options, Ref, Step
+from .steps import AS_USUAL, Attr, Batch, Call, Item, Options, Ref, Step, attribute
 
 __all__ = [
     "AS_USUAL",
@@ -35,6 +35,7 @@ __all__ = [
     "Ref",
     "Replay",
     "Step",
+    "attribute",
     "capture",
     "is_users_interrupt",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, NoReturn, Self, final
 
-from .chain import AS_USUAL, Attr, Call, Chain, Item
+from .chain import AS_USUAL, Attr, Call, Chain, Item, attribute
 from .nesting import PLAIN, are_plain
 from .recipe import Recipe, chain_of, checked_worker, longer, nested_in, set_state, worker_of
 from .stream import CHUNK_SIZE, Stream
@@ -82,7 +82,7 @@ class Slacker(Recipe):
         # the rest of recording an attribute.
         if name[:1] == "_" or name in _OWN:
             return _own_attribute(self, name)  # type: ignore[no-any-return]  # checkers know these by name
-        return longer(self, Attr(name))
+        return longer(self, attribute(name))
 
     def __getattr__(self, name: str) -> NoReturn:
         way = "wrap what needs it in a function" if is_dunder(name) else f"use slacker.attr(q, {name!r})"

@@ -48,20 +48,21 @@ set_state: Callable[[Recipe, State], None] = Recipe.__dict__["_slacker_state"]._
 state_of: Callable[[Recipe], State] = Recipe.__dict__["_slacker_state"].__get__
 _set_chain: Callable[[Recipe, Chain], None] = Recipe.__dict__["_slacker_chain"].__set__
 _kept_chain: Callable[[Recipe], Chain] = Recipe.__dict__["_slacker_chain"].__get__
+_new: Any = object.__new__
 _nesting = threading.RLock()  # reentrant: a collection may run anybody's __del__ while it is held
 
 
 def longer(q: R, step: Step) -> R:
     """Return the recipe with one step more."""
     root, steps, worker, nested, options = state_of(q)
-    new = object.__new__(type(q))
+    new: R = _new(type(q))
     set_state(new, (root, (*steps, step), worker, nested, options))
     return new
 
 
 def made(kind: type[R], chain: Chain, worker: Worker | None) -> R:
     """Return a recipe of `chain` for `worker`."""
-    new = object.__new__(kind)
+    new: R = _new(kind)
     set_state(new, (chain.root, chain.steps, worker, chain.nested, chain.options))
     return new
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias, final
 
 from .describe import Known, describe, describe_key
 from .nesting import replace
 
-__all__ = ["AS_USUAL", "Attr", "Batch", "Call", "Item", "Options", "Ref", "Step"]
+__all__ = ["AS_USUAL", "Attr", "Batch", "Call", "Item", "Options", "Ref", "Step", "attribute"]
 
 
 @final
@@ -125,6 +126,9 @@ _set_name = Attr.__dict__["name"].__set__
 _set_args = Call.__dict__["args"].__set__
 _set_kwargs = Call.__dict__["kwargs"].__set__
 _set_key = Item.__dict__["key"].__set__
+
+attribute = lru_cache(maxsize=1024)(Attr)
+"""Return the step ``.name``: the same one as before, as a rule, for the same names are recorded again and again."""
 
 Step: TypeAlias = Attr | Call | Item
 
