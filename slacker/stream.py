@@ -69,8 +69,9 @@ class Stream:
         try:
             return await asking
         except asyncio.CancelledError:
-            await self._chunks.aclose()  # the task may not have begun yet
-            if self._closed and not _is_being_cancelled():
+            if not self._closed:
+                await self._chunks.aclose()  # the task may not have begun yet
+            elif not _is_being_cancelled():
                 return []
             raise
         finally:

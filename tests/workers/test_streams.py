@@ -166,6 +166,18 @@ async def test_closing_while_somebody_waits(streaming_worker: Worker, source: So
     assert await items.next_chunk() == []
 
 
+async def test_closing_as_somebody_begins_to_wait(streaming_worker: Worker, source: Source) -> None:
+    """So it is in the very turn in which the next items are asked for."""
+    items = stream(source.recipe(streaming_worker, ENDLESS, LARGE), chunk_size=1)
+    await items.next_chunk()
+    waiting = asyncio.create_task(items.next_chunk())
+    await asyncio.sleep(0)
+    await items.aclose()
+    assert len(await waiting) <= 1
+    await source.has_ended()
+    assert await items.next_chunk() == []
+
+
 @pytest.mark.parametrize("streaming_worker", ["HttpWorker", "DjangoHttpWorker"], indirect=True)
 async def test_closing_the_worker_before_anything_came(streaming_worker: Worker, source: Source) -> None:
     """A stream whose first items are still made when the worker's time to close is over fails with it."""
