@@ -273,9 +273,8 @@ class Line:
                 continue
             size += len(call.encoded.plain) + len(call.encoded.pickled)
             chains += call.encoded.chains
-            if taken and (call.holds or call.group != taken[0].group):
-                break
-            if taken and (len(taken) == most or size > min(SHARED_BYTES, call.room) or chains > MAX_CHAINS):
+            too_much = len(taken) == most or size > min(SHARED_BYTES, call.room) or chains > MAX_CHAINS
+            if taken and (too_much or call.holds or call.group != taken[0].group):
                 break
             taken.append(call)
             if call.holds:

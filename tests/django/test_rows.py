@@ -312,6 +312,17 @@ def _of_other_databases(rows: list[Any]) -> None:
         row._state.db = f"number {i % 2}"
 
 
+def _of_other_attributes(rows: list[Any]) -> None:
+    for i, row in enumerate(rows):
+        setattr(row, f"is_{'odd' if i % 2 else 'even'}", True)
+
+
+def _of_attributes_in_another_order(rows: list[Any]) -> None:
+    for i, row in enumerate(rows):
+        for name in ("one", "other")[:: 1 if i % 2 else -1]:
+            setattr(row, name, 1)
+
+
 def _sharing_a_list(rows: list[Any]) -> None:
     shared = [Category()]
     for row in rows:
@@ -364,6 +375,8 @@ LEFT_ALONE: dict[str, Callable[[], Any]] = {
     "a database and none": _prepared(lambda rows: [setattr(row._state, "db", None) for row in rows[1:]]),
     "True and 1": _prepared(lambda rows: setattr(rows[3]._state, "adding", 1)),
     "several databases": _prepared(_of_other_databases),
+    "other attributes": _prepared(_of_other_attributes),
+    "another order of attributes": _prepared(_of_attributes_in_another_order),
     "a row in a column": _prepared(lambda rows: [setattr(row, "other", rows[0]) for row in rows]),
     "a row deep in a column": _prepared(lambda rows: [setattr(row, "other", {"a": [rows[0]]}) for row in rows]),
     "rows and others in a list": _prepared(lambda rows: [setattr(row, "other", [rows[0], 1]) for row in rows]),

@@ -896,6 +896,22 @@ async def test_a_stream_that_is_stopped_and_cancelled_at_once() -> None:
     assert (line.free, line.is_busy) == (1, False)
 
 
+async def test_a_stream_that_is_given_a_connection_as_it_is_cancelled() -> None:
+    """It passes the connection on."""
+    line = Line(1, 1)
+
+    async def hold() -> None:
+        await line.hold(PendingCall(Chain(list), encode_call(Chain(list)), None, 0, 0.0, math.inf))
+
+    await hold()
+    waiting = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    line.release()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (line.free, line.is_busy) == (1, False)
+
+
 @pytest.mark.parametrize("error", [TransportError("lost", status=502), DeadlineExceeded("late", executed=False)])
 def test_each_of_several_gets_an_error_of_its_own(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that share a request do not share its failure, nor its traceback, whatever copies exceptions otherwise."""
