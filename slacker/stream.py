@@ -59,6 +59,8 @@ class Stream:
             RuntimeError: somebody else waits for the next ones.
         """
         self._begun = True
+        if self._closed:
+            return []
         if self._items:
             items, self._items = list(self._items), deque()
             return items
@@ -67,7 +69,8 @@ class Stream:
         # By a task of its own, so that the work can be ended while it is waited for.
         asking = self._asking = asyncio.get_running_loop().create_task(self._ask())
         try:
-            return await asking
+            items = await asking
+            return [] if self._closed else items
         except asyncio.CancelledError:
             if not self._closed:
                 await self._chunks.aclose()  # the task may not have begun yet

@@ -71,14 +71,15 @@ LAYERS = {
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
     "workers.connection": Layer("", "asyncio httptools"),
     "workers.connecting": Layer("workers.connection", "asyncio"),
+    "workers.loops": Layer("", "asyncio"),
     "workers.spread": Layer("workers.connection", "asyncio"),
-    "workers.transport": Layer("workers.connecting workers.connection workers.spread", "asyncio"),
+    "workers.transport": Layer("workers.connecting workers.connection workers.loops workers.spread", "asyncio"),
     "workers.line": Layer("chain outcome errors wire", "asyncio"),
     "workers.sender": Layer(
         "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"
     ),
     "workers.http": Layer(
-        "chain outcome errors signing wire workers.base workers.line workers.sender workers.transport",
+        "chain outcome errors signing wire workers.base workers.line workers.loops workers.sender workers.transport",
         "asyncio",
     ),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),

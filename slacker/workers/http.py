@@ -11,7 +11,6 @@ import contextlib
 import functools
 import logging
 import urllib.parse
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -23,6 +22,7 @@ from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
 from .base import Worker, check_count, checked_timeout, log_call, logger, refusal_in
 from .line import LATE, Line, PendingCall, Stopped
+from .loops import ByLoop
 from .sender import MAX_REQUEST, Endpoint, Sender, now
 from .transport import Address, Answer, HttpTransport, NotSent, Transport, checked_host
 
@@ -103,8 +103,7 @@ class HttpWorker(Worker):
         self._max_batch = max_batch
         self._max_reply = max_reply
         self._sender = Sender(max_connections, transport, self.hint, max_reply, max_batch)
-        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = weakref.WeakKeyDictionary()
-        self._last_line: tuple[weakref.ref[asyncio.AbstractEventLoop], Line] | None = None
+        self._lines = ByLoop(functools.partial(Line, max_connections, max_batch))
 
     async def run(self, chain: Chain) -> Any:
         loop = asyncio.get_running_loop()
@@ -246,13 +245,7 @@ class HttpWorker(Worker):
             del outcome  # a failure's traceback leads to this frame: it would hold itself
 
     def _line_here(self, chain: Chain) -> Line:
-        loop = asyncio.get_running_loop()
-        last = self._last_line  # found faster than in the dictionary
-        if last is not None and last[0]() is loop:
-            line = last[1]
-        else:
-            line = self._lines.get(loop) or self._lines.setdefault(loop, Line(self._max_connections, self._max_batch))
-            self._last_line = weakref.ref(loop), line
+        line = self._lines.here()
         if self._max_queue is not None and not line.free and len(line.waiting) >= self._max_queue:
             raise QueueFull(
                 f"{self!r}: {self._max_connections} requests are on their way and {self._max_queue} calls wait "
@@ -275,7 +268,7 @@ class HttpWorker(Worker):
         return TransportError(f"{self!r} was closed while {outline} was on its way; it may run still")
 
     def _busy_lines(self) -> list[tuple[asyncio.AbstractEventLoop, Line]]:
-        return [(loop, line) for loop, line in list(self._lines.items()) if line.is_busy and not loop.is_closed()]
+        return [(loop, line) for loop, line in self._lines.items() if line.is_busy and not loop.is_closed()]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r}, max_connections={self._max_connections})"

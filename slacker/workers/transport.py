@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, final, runtime_checkable
 
 from .connecting import connect
 from .connection import Connection
+from .loops import ByLoop
 from .spread import Spread
 
 __all__ = [
@@ -136,11 +137,11 @@ class HttpTransport:
         self._max_answer = max_answer
         self._ssl_context = ssl_context
         self._closed = False
-        self._kept: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = weakref.WeakKeyDictionary()
+        self._kept = ByLoop(_Kept)
         _transports.add(self)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        kept = self._kept_here()
+        kept = self._kept.here()
         connection = _take(kept, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body, self._max_answer)
@@ -154,7 +155,7 @@ class HttpTransport:
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncIterator[Arriving]:
-        kept = self._kept_here()
+        kept = self._kept.here()
         connection = _take(kept, url) or await self._connect(url)
         try:
             _send(connection, url, headers, body, sys.maxsize)
@@ -175,14 +176,10 @@ class HttpTransport:
     __del__ = _close_idle
 
     def _all_idle(self) -> Iterator[Connection]:
-        for kept in list(self._kept.values()):
+        for _, kept in self._kept.items():
             for _, reference in list(kept.idle):
                 if (connection := reference()) is not None:
                     yield connection
-
-    def _kept_here(self) -> _Kept:
-        loop = asyncio.get_running_loop()
-        return self._kept.get(loop) or self._kept.setdefault(loop, _Kept())
 
     def _put_back(self, kept: _Kept, url: str, connection: Connection) -> None:
         if self._closed or not connection.is_idle or not kept.spreads[url].keeps(connection):
@@ -208,7 +205,7 @@ class HttpTransport:
         """Leave the connections to the process from which this one was forked."""
         for connection in self._all_idle():
             connection.drop()
-        self._kept = weakref.WeakKeyDictionary()
+        self._kept = ByLoop(_Kept)
 
 
 def _take(kept: _Kept, url: str) -> Connection | None:

@@ -650,7 +650,7 @@ def test_serves_loops_one_after_another(watch: Watch) -> None:
         asyncio.run(calls())
     gc.collect()
     assert [loop for loop in loops if loop() is not None] == []
-    assert len(worker._lines) == 0
+    assert worker._lines.items() == []
     assert len(watch.hook.connections) == 60
 
 
@@ -715,7 +715,7 @@ def test_works_on_both_sides_of_a_fork(forking: Callable[[str], list[str]]) -> N
         loop = asyncio.new_event_loop()
         on_the_loop = lambda: loop.run_until_complete(Slacker(echo, worker)("answered"))
         print(on_the_loop())
-        in_child(call, lambda: len(worker._sender._transport._kept), call)
+        in_child(call, lambda: len(worker._sender._transport._kept.items()), call)
         print(on_the_loop())
         loop.close()
     """
@@ -936,7 +936,7 @@ async def test_a_late_call_of_a_closed_worker_is_late() -> None:
     worker, _ = paired(loop.create_future(), timeout=LIVENESS)
     call = Slacker(echo, worker)(1).fetch()
     await asyncio.sleep(0)
-    (line,) = worker._lines.values()
+    ((_, line),) = worker._lines.items()
     (sent,) = line.calls
     sent.stop("late")
     line.stop()
