@@ -16,10 +16,10 @@ from typing import final
 
 from .connection import Connection
 
-__all__ = ["Spread"]
+__all__ = ["EVERY", "Spread"]
 
 EVERY = 25
-"""Answers of a connection after which it is looked at again; it is after the first as well."""
+"""Answers of a connection after which `Spread.keeps` is asked again; it is after the first as well."""
 
 TRIES, TRIES_SECONDS = 16, 60.0
 """Most connections that are given up in so many seconds: a server may have but one process, or stand behind something
@@ -40,9 +40,6 @@ class Spread:
 
     def keeps(self, connection: Connection) -> bool:
         """Tell whether to keep `connection`, which has just had an answer."""
-        connection.answers += 1
-        if connection.answers % EVERY != 1:
-            return True
         self._kept.discard(connection)
         if connection.process and self._is_one_too_many(connection) and self._may_try():
             return False

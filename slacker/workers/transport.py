@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, final, runtime_checkable
 from .connecting import connect
 from .connection import Connection
 from .loops import ByLoop
-from .spread import Spread
+from .spread import EVERY, Spread
 
 __all__ = [
     "Address",
@@ -182,7 +182,9 @@ class HttpTransport:
                     yield connection
 
     def _put_back(self, kept: _Kept, url: str, connection: Connection) -> None:
-        if self._closed or not connection.is_idle or not kept.spreads[url].keeps(connection):
+        connection.answers += 1
+        is_due = connection.answers % EVERY == 1
+        if self._closed or not connection.is_idle or (is_due and not kept.spreads[url].keeps(connection)):
             connection.close()
             return
         idle = kept.idle

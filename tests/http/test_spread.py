@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from slacker.workers import spread
+from slacker.workers import spread, transport
 from slacker.workers.http import HttpTransport
 
 from .conftest import Watch, pass_time
@@ -58,7 +58,7 @@ async def test_a_process_has_one_more_than_another_at_most(watch: Watch) -> None
 
 async def test_where_one_process_is_known_others_are_looked_for(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was not there when the connections were made, as after a restart, gets its share of them."""
-    monkeypatch.setattr(spread, "EVERY", 5)
+    monkeypatch.setattr(transport, "EVERY", 5)
     async with Posts(watch, "AAAB") as posts:
         counts = [await posts.at_once(2) for _ in range(16)]
 
@@ -67,7 +67,7 @@ async def test_where_one_process_is_known_others_are_looked_for(watch: Watch, mo
 
 async def test_a_server_of_one_process_is_left_alone_soon(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than so many connections are given up in so many seconds."""
-    monkeypatch.setattr(spread, "EVERY", 2)
+    monkeypatch.setattr(transport, "EVERY", 2)
     monkeypatch.setattr(spread, "TRIES", 3)
     monkeypatch.setattr(spread, "TRIES_SECONDS", 10.0)
     async with Posts(watch, "A" * 20) as posts:
@@ -78,7 +78,7 @@ async def test_a_server_of_one_process_is_left_alone_soon(watch: Watch, monkeypa
 
 async def test_one_connection_is_left_alone(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to spread."""
-    monkeypatch.setattr(spread, "EVERY", 2)
+    monkeypatch.setattr(transport, "EVERY", 2)
     async with Posts(watch, "A" * 20) as posts:
         assert [await posts.at_once(1) for _ in range(20)] == [1] * 20
 
