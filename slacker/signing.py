@@ -22,6 +22,7 @@ import hmac
 import os
 import re
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias, final
@@ -197,7 +198,7 @@ class Signature(NamedTuple):
             body: what the request carries.
             digest: SHA-256 of `body` in hex, where it is known already.
         """
-        nonce = os.urandom(16).hex()  # of the system: after a fork no two processes draw the same
+        nonce = _new_nonce()
         digest = hashlib.sha256(body).hexdigest() if digest is None else digest
         mac = _request_mac(key, audience, time, nonce, len(body), digest)
         return cls(key.id, time, nonce, len(body), digest, mac)
@@ -225,6 +226,19 @@ class Signature(NamedTuple):
             f"v1;kid={self.key_id};ts={self.time};nonce={self.nonce};len={self.length};dig={self.digest};"
             f"mac={self.mac.hex()}"
         )
+
+
+_nonces: deque[str] = deque()
+os.register_at_fork(after_in_child=_nonces.clear)  # or parent and child would use the same
+
+
+def _new_nonce() -> str:
+    try:
+        return _nonces.pop()
+    except IndexError:  # the system is asked for many at once, for to ask it takes longer than all the rest of signing
+        drawn = os.urandom(16 * 64).hex()
+        _nonces.extend([drawn[start : start + 32] for start in range(32, len(drawn), 32)])
+        return drawn[:32]
 
 
 def _request_mac(key: Key, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
