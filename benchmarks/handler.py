@@ -53,7 +53,7 @@ class Fast(RequestHandler):
 
 def tables(effort: Effort) -> list[Table]:
     """Measure how long the handler takes while each peer fetches."""
-    effort = effort.within(sittings=1)
+    effort = effort.within(sittings=2)
     rows = effort.count(ROWS)
     with far_sides(servers_of(PEERS)) as sides:
         return [
