@@ -166,6 +166,22 @@ async def test_closing_while_somebody_waits(streaming_worker: Worker, source: So
     assert await items.next_chunk() == []
 
 
+@NOT_IN_PLACE
+async def test_closing_and_cancelling(streaming_worker: Worker, source: Source) -> None:
+    """Whoever is cancelled as the stream is closed hears of the cancelling."""
+    source.gate = 1
+    items = stream(source.recipe(streaming_worker, ENDLESS, LARGE), chunk_size=1)
+    await items.next_chunk()
+    waiting = asyncio.create_task(items.next_chunk())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(items.aclose())
+    waiting.cancel()
+    await asyncio.wait([waiting, closing])
+    assert (waiting.cancelled(), closing.exception()) == (True, None)
+    source.opened.set()
+    await source.has_ended()
+
+
 async def test_closing_as_somebody_begins_to_wait(streaming_worker: Worker, source: Source) -> None:
     """So it is in the very turn in which the next items are asked for."""
     items = stream(source.recipe(streaming_worker, ENDLESS, LARGE), chunk_size=1)
