@@ -235,7 +235,7 @@ os.register_at_fork(after_in_child=_nonces.clear)  # or parent and child would u
 def _new_nonce() -> str:
     try:
         return _nonces.pop()
-    except IndexError:  # the system is asked for many at once, for to ask it takes longer than all the rest of signing
+    except IndexError:  # the system is asked for many at once: after a sleep, asking is a third of what signing takes
         drawn = os.urandom(16 * 64).hex()
         _nonces.extend([drawn[start : start + 32] for start in range(32, len(drawn), 32)])
         return drawn[:32]

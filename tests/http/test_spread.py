@@ -10,8 +10,8 @@ import pytest
 from slacker.workers import spread, transport
 from slacker.workers.http import HttpTransport
 
-from .conftest import Watch, pass_time
-from .servers import Connection, Fault
+from .conftest import Watch, eventually, pass_time
+from .servers import Connection, Fault, count_connections
 
 ANSWER = b"HTTP/1.1 200 OK\r\n%sContent-Length: 2\r\n\r\nok"
 
@@ -91,13 +91,11 @@ async def test_connections_that_were_lost_do_not_count(watch: Watch) -> None:
         connection.send(ANSWER % b"Slacker-Process: A\r\n")
 
     watch.faulty.script += [answers_once] * 3
-    async with Posts(watch, "A") as posts:
-        counts = []
-        for _ in range(6):
-            counts.append(await posts.at_once(1))
-            await asyncio.sleep(0.01)  # it hears that the connection was closed
-
-    assert counts == [1, 2, 3, 4, 4, 4]
+    async with Posts(watch, "BA") as posts:
+        for number in (1, 2, 3):
+            assert await posts.at_once(1) == number
+            await eventually(lambda: count_connections(watch.faulty.port) == 0)  # it has heard of the end
+        assert [await posts.at_once(2) for _ in range(3)] == [5] * 3
 
 
 async def test_servers_that_say_nothing_are_left_alone(watch: Watch) -> None:
