@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import multiprocessing
 import os
 import secrets
@@ -130,7 +131,8 @@ def _make_data() -> None:
     from django.core.management import call_command
     from django.db import connections
 
-    call_command("migrate", run_syncdb=True, verbosity=0)
+    # In a context of its own: afterwards it activates the language, which no application has done that was only set up.
+    contextvars.copy_context().run(call_command, "migrate", run_syncdb=True, verbosity=0)
     user = get_user_model()
     user.objects.bulk_create(
         user(username=f"user-{number}", email=f"user-{number}@example.com", first_name="Ada", last_name="Example")
