@@ -80,44 +80,50 @@ def encode_call(chain: Chain, *, deadline: int | None = None, stream: int | None
     parts = chain.parts() if chain.nested else (chain,)
     numbers = {id(part): number for number, part in enumerate(parts)} if chain.nested else {}
     pickled: list[Any] = []
-    plain = ",".join([_encode_chain(part, numbers, pickled) for part in parts])
+    plain = ""
+    for part in parts:
+        plain += f",{_encode_chain(part, numbers, pickled)}"
     try:
         arguments = pickling.dumps_to_send(pickled) if pickled else b""
     except BaseException as error:
         pickling.let_interrupt_pass(error)
         raise _unpicklable(parts, error) from error
     own = _encode_own_options(deadline, chain.options.atomic, stream)
-    return EncodedCall(f"[{len(arguments)},{{{own}}},{plain}]", arguments, len(parts))
+    return EncodedCall(f"[{len(arguments)},{{{own}}}{plain}]", arguments, len(parts))
 
 
 def _encode_own_options(deadline: int | None, atomic: str | None, stream: int | None) -> str:
     # Written out, since an encoder costs more than the rest of a head.
-    given = [] if deadline is None else [f'"deadline":{deadline}']
+    given = "" if deadline is None else f',"deadline":{deadline}'
     if atomic is not None:
-        given.append(f'"atomic":{json.dumps(atomic)}')
+        given += f',"atomic":{json.dumps(atomic)}'
     if stream is not None:
-        given.append(f'"stream":{stream}')
-    return ",".join(given)
+        given += f',"stream":{stream}'
+    return given[1:]
 
 
 def _encode_chain(chain: Chain, numbers: Mapping[int, int], pickled: list[Any]) -> str:
     if len(chain.steps) > MAX_STEPS:
         raise malformed(f"{chain.outline()} has {len(chain.steps)} steps; {MAX_STEPS} may be sent")
+    root: str | int
     if type(chain.root) is Batch:
         root = f"[{chain.root.size},{'true' if chain.root.return_exceptions else 'false'}]"
     else:
         root = _locate(chain.root) or _store(pickled, chain.root)
-    plain = [root, f"[{','.join([str(numbers[id(nested)]) for nested in chain.nested])}]"]
+    nested = ",".join([str(numbers[id(nested)]) for nested in chain.nested]) if chain.nested else ""
+    plain = f"[{root},[{nested}]"
     for step in chain.steps:
         if type(step) is Attr:
             if not is_plain_name(step.name):
                 raise malformed(f"{chain.outline()} has a step of a name that may not be sent: {step.name!r:.100}")
-            plain.append(f'"{step.name}"')
-        elif type(step) is Call:
-            plain.append(_store(pickled, (step.args, step.kwargs)) if step.args or step.kwargs else "-1")
+            plain += f',"{step.name}"'
+        elif type(step) is Item:
+            plain += f",[{_store(pickled, step.key)}]"
+        elif step.args or step.kwargs:
+            plain += f",{_store(pickled, (step.args, step.kwargs))}"
         else:
-            plain.append(f"[{_store(pickled, step.key)}]")
-    return f"[{','.join(plain)}]"
+            plain += ",-1"
+    return plain + "]"
 
 
 def encode_options(options: Mapping[str, Any]) -> str:
@@ -131,25 +137,26 @@ def envelope(calls: Sequence[EncodedCall], options: str = "{}") -> bytes:
     Raises:
         Refused: with reason ``"bad-request"``: these are more chains than may be sent.
     """
-    count = sum([call.chains for call in calls])
+    plain, pickled, chains = zip(*calls, strict=True) if calls else ((), (), ())
+    count = sum(chains)
     if not 1 <= count <= MAX_CHAINS:
         raise malformed(f"{count} chains are to be sent; 1 to {MAX_CHAINS} may")
-    head = f'[{VERSION},"{PYTHON}",{options},[{",".join([call.plain for call in calls])}]]'.encode()
-    return b"".join([LENGTH.pack(len(head)), head, *[call.pickled for call in calls]])
+    head = f'[{VERSION},"{PYTHON}",{options},[{",".join(plain)}]]'.encode()
+    return b"".join((LENGTH.pack(len(head)), head, *pickled))
 
 
-def _store(pickled: list[Any], value: Any) -> str:
+def _store(pickled: list[Any], value: Any) -> int:
     pickled.append(value)
-    return str(len(pickled) - 1)
+    return len(pickled) - 1
 
 
 def _locate(root: Any) -> str | None:
     """Return module and qualified name, encoded, if walking them gives the very same object, else None."""
     kind = type(root)  # not isinstance, which asks the object for its class: Django's lazy ones answer with a query
-    if issubclass(kind, types.ModuleType):
-        module, name = root.__name__, ""
-    elif issubclass(kind, pickling.BY_NAME):
+    if issubclass(kind, pickling.BY_NAME):
         module, name = root.__module__, root.__qualname__
+    elif issubclass(kind, types.ModuleType):
+        module, name = root.__name__, ""
     else:
         return None
     encoded = _encode_location(module, name) if type(module) is type(name) is str else None
