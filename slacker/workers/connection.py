@@ -118,7 +118,7 @@ class Connection:
             asyncio.get_running_loop().add_writer(self._socket.fileno(), self._on_writable)
 
     def wait(self) -> asyncio.Future[None]:
-        """Return a Future of when the answer is here, whole, for `body`; or of any news, after `head`.
+        """Return a Future of when the answer is here, whole, for `answer`; or of any news, after `head`.
 
         It has a ConnectionError if the connection breaks before, or if what comes is no HTTP.
         """
@@ -127,10 +127,11 @@ class Connection:
             self._wake()
         return waiter
 
-    def body(self) -> bytes | memoryview:
-        """Return the body of a whole answer; a long one is not copied."""
-        body, self._response.body = self._response.body, b""
-        return body if isinstance(body, bytes) else memoryview(body)
+    def answer(self) -> tuple[int, str, bytes | memoryview]:
+        """Return status, Content-Type and body of an answer that is here, whole; a long body is not copied."""
+        response = self._response
+        body, response.body = response.body, b""
+        return response.status, response.content_type, body if isinstance(body, bytes) else memoryview(body)
 
     async def head(self) -> None:
         """Wait for the head of an answer whose body is then taken by `piece`. Raises what `wait` does."""

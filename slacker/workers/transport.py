@@ -13,7 +13,6 @@ import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, final, runtime_checkable
 
 from .connecting import connect
@@ -41,8 +40,7 @@ class NotSent(Exception):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP response, whole."""
 
     status: int
@@ -149,7 +147,7 @@ class HttpTransport:
         except BaseException:
             connection.close()
             raise
-        answer = Answer(connection.status, connection.content_type, connection.body())
+        answer = Answer(*connection.answer())
         self._put_back(kept, url, connection)
         return answer
 
@@ -291,12 +289,10 @@ def checked_host(host: str) -> str:
 
 def _send(connection: Connection, url: str, headers: Mapping[str, str], body: bytes, max_answer: int) -> None:
     address = Address.of(url)
-    lines = [f"POST {address.target} HTTP/1.1"]
-    if "host" not in headers:
-        lines.append(f"host: {address.host_header}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines.append(f"content-length: {len(body)}\r\n\r\n")
+    host = "" if "host" in headers else f"host: {address.host_header}\r\n"
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    head = f"POST {address.target} HTTP/1.1\r\n{host}{lines}content-length: {len(body)}\r\n\r\n"
     try:
-        connection.request("\r\n".join(lines).encode("latin-1"), body, max_answer)
+        connection.request(head.encode("latin-1"), body, max_answer)
     except OSError as error:
         raise NotSent(str(error)) from error

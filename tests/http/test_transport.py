@@ -192,7 +192,7 @@ async def test_it_sends_when_it_can(size: int) -> None:
 
         await asyncio.to_thread(serve)
         await answer
-        assert (connection.body(), connection.is_idle) == (b"hello", True)
+        assert (connection.answer()[2], connection.is_idle) == (b"hello", True)
         connection.close()
 
 
