@@ -11,7 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any, NoReturn, Self, final
+from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 
 from .chain import AS_USUAL, Attr, Call, Chain, Item, attribute
 from .nesting import PLAIN, are_plain
@@ -146,20 +146,22 @@ class Slacker(Recipe):
 
     # --- a recipe is not its result ---------------------------------------------------------------------------
 
-    __bool__ = _guard("no truth value")
-    __len__ = _guard("no length")
-    __next__ = _guard("not an iterator")
-    __contains__ = _guard("'in' cannot look into it")
-    __setattr__ = _guard("attributes cannot be set")
-    __delattr__ = _guard("attributes cannot be deleted")
-    __setitem__ = _guard("items cannot be set")
-    __delitem__ = _guard("items cannot be deleted")
+    if not TYPE_CHECKING:  # a checker that sees none of these objects to their use
+        __bool__ = _guard("no truth value")
+        __len__ = _guard("no length")
+        __next__ = _guard("not an iterator")
+        __contains__ = _guard("'in' cannot look into it")
+        __setattr__ = _guard("attributes cannot be set")
+        __delattr__ = _guard("attributes cannot be deleted")
+        __setitem__ = _guard("items cannot be set")
+        __delitem__ = _guard("items cannot be deleted")
+        __format__ = _guard("no part of a text")
 
-    def __iter__(self) -> Iterator[NoReturn]:
-        if chain_of(self).steps[-2:] != _KEYS:
-            _not_iterable(self)
-        # dict() and ** hide a TypeError of iter() behind one that says nothing, and pass on what next() raises.
-        return iter(partial(_not_a_mapping, self), None)
+        def __iter__(self) -> Iterator[NoReturn]:
+            if chain_of(self).steps[-2:] != _KEYS:
+                _not_iterable(self)
+            # dict() and ** hide a TypeError of iter() behind one that says nothing, and pass on what next() raises.
+            return iter(partial(_not_a_mapping, self), None)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -175,6 +177,10 @@ class Slacker(Recipe):
 
     def __repr__(self) -> str:
         return f"<Slacker {chain_of(self)}>"
+
+    def __str__(self) -> str:
+        # Without the values: whoever takes it for its result may write it into a page.
+        return f"<Slacker {chain_of(self).outline()}>"
 
 
 def _caller_back(

@@ -109,7 +109,7 @@ class _Mac:
 @final
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Key:
-    """What is derived of one secret. Its `id` may be seen by anybody; the MACs have begun with what all begin with."""
+    """What is derived from one secret. Anybody may see its `id`; the MACs have begun with what all begin with."""
 
     id: str
     request: _Mac

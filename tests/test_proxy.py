@@ -435,6 +435,8 @@ MISUSES: dict[str, tuple[Callable[[Any], object], str]] = {
     "del q.x": (lambda q: delattr(q, "x"), "attributes cannot be deleted"),
     "q[0] = 1": (lambda q: operator.setitem(q, 0, 1), "items cannot be set"),
     "del q[0]": (lambda q: operator.delitem(q, 0), "items cannot be deleted"),
+    "f'{q}'": (lambda q: f"{q}", "no part of a text"),
+    "f'{q:5}'": (lambda q: f"{q:5}", "no part of a text"),
 }
 
 
@@ -459,7 +461,7 @@ def test_misuse_says_what_to_do(use: str) -> None:
     [
         *[enter, int, float, operator.index, operator.neg, json.dumps],
         *[lambda q: q + 1, lambda q: 1 + q, lambda q: q < 1, lambda q: q | q, lambda q: "a" + q, lambda q: "abc"[q]],
-        *[lambda q: f"{q:5}", lambda q: isinstance(1, q), lambda q: issubclass(q, int)],
+        *[lambda q: isinstance(1, q), lambda q: issubclass(q, int)],
     ],
 )
 def test_what_python_refuses(misuse: Callable[[Any], object]) -> None:
@@ -642,7 +644,13 @@ def test_json() -> None:
 def test_pprint() -> None:
     """A recipe is printed as it reads."""
     q = recipe()
-    assert [repr(q)] * 3 == [pprint.pformat(q), str(q), f"{q}"]
+    assert repr(q) == pprint.pformat(q) == f"{q!r}"
+
+
+def test_str() -> None:
+    """As text, which a template may write into a page, it shows no values of arguments."""
+    q = Slacker(User).objects.filter(email="anna@example.com")
+    assert str(q) == "%s" % q == "<Slacker User.objects.filter(...)>"  # noqa: UP031
 
 
 async def test_asyncio_wait() -> None:

@@ -4,7 +4,7 @@
 setting                   default                                    meaning
 ========================  =========================================  ===============================================
 SLACKER_SERVER            ``"http://127.0.0.1:8000"``                where the hook is; ``host:port`` is read as http
-SLACKER_KEY               derived of SECRET_KEY, on loopback only    the shared secret, at least 32 bytes
+SLACKER_KEY               derived from SECRET_KEY, on loopback only    the shared secret, at least 32 bytes
 SLACKER_KEY_FALLBACKS     ``[]``                                     secrets that verify as well, while keys rotate
 SLACKER_ALLOWED_CLIENTS   loopback                                   addresses and networks that may call the hook
 SLACKER_MAX_REQUEST       16 MiB                                     most bytes of a request
@@ -117,7 +117,7 @@ def keyring() -> Keyring | None:
 
 
 def derived_keyring() -> Keyring | None:
-    """Return keys derived of SECRET_KEY and its fallbacks, or None if SECRET_KEY is too weak and DEBUG is off.
+    """Return keys derived from SECRET_KEY and its fallbacks, or None if SECRET_KEY is too weak and DEBUG is off.
 
     For places that no network can reach: a leaked SECRET_KEY must not become remote code execution.
     """
@@ -314,8 +314,8 @@ def hook_config(*, unreachable: bool) -> Config:
     """Return how the hook is set up.
 
     Args:
-        unreachable: no network can reach this hook, by construction, so that a key derived of SECRET_KEY will do. Then
-            only clients on loopback are allowed.
+        unreachable: no network can reach this hook, by construction, so that a key derived from SECRET_KEY will do.
+            Then only clients on loopback are allowed.
 
     Raises:
         ImproperlyConfigured: a setting is unusable.

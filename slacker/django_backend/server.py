@@ -1,7 +1,7 @@
 """The hook as a bare WSGI application, without the project's middleware, which costs more than a look-up.
 
 ``application`` is for any WSGI server, and needs SLACKER_KEY. ``loopback_application`` is what ``manage.py runslacker``
-serves on a loopback address, where a key derived of SECRET_KEY will do.
+serves on a loopback address, where a key derived from SECRET_KEY will do.
 """
 
 from __future__ import annotations

@@ -198,8 +198,8 @@ def _derived_keyring(host: str) -> Keyring:
     keys = conf.derived_keyring() if conf.is_loopback(host) else None
     if keys is None:
         raise ImproperlyConfigured(
-            f"There is no SLACKER_KEY, and one derived of SECRET_KEY will not do: either {host!r} is another host, or "
-            f"SECRET_KEY is weak. Make a key, the same for both sides, with: {conf.HOW_TO_MAKE_A_KEY}"
+            f"There is no SLACKER_KEY, and one derived from SECRET_KEY will not do: either {host!r} is another host, "
+            f"or SECRET_KEY is weak. Make a key, the same for both sides, with: {conf.HOW_TO_MAKE_A_KEY}"
         )
     return keys
 

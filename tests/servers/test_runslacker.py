@@ -136,7 +136,7 @@ async def answer(server: Server, expected: Callable[[Any], bool], function: Call
 
 
 async def test_loopback_needs_no_key(serve: Callable[..., Server]) -> None:
-    """On loopback a key derived of a strong SECRET_KEY will do, without DEBUG, on both sides."""
+    """On loopback a key derived from a strong SECRET_KEY will do, without DEBUG, on both sides."""
     server = serve(SLACKER_KEY=None, SECRET_KEY=STRONG, ROOT_URLCONF=None)  # the include would ask for a key
     with override_settings(SLACKER_KEY=None, SECRET_KEY=STRONG):
         assert await call(server, work.echo, 1) == 1

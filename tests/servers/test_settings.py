@@ -214,7 +214,7 @@ def no_key() -> Any:
 
 
 async def test_debug_needs_no_key(no_key: None) -> None:
-    """With DEBUG a client on loopback is served with a key derived of SECRET_KEY, however weak that is."""
+    """With DEBUG a client on loopback is served with a key derived from SECRET_KEY, however weak that is."""
     with override_settings(SECRET_KEY="weak", DEBUG=True):
         assert await call(through(InProcess())) == 1
 
@@ -257,7 +257,7 @@ async def test_loopback_needs_none(no_key: None, host: str) -> None:
 
 @pytest.mark.parametrize("secret", ["short", "x" * 60, "django-insecure-" + KEY, b"short"])
 async def test_a_weak_secret_key_will_not_do(no_key: None, secret: str | bytes) -> None:
-    """No key is derived of a SECRET_KEY that Django's own check would not accept, unless with DEBUG."""
+    """No key is derived from a SECRET_KEY that Django's own check would not accept, unless with DEBUG."""
     with override_settings(SECRET_KEY=secret), pytest.raises(ImproperlyConfigured, match="SECRET_KEY is weak"):
         await call(through(InProcess()))
 

@@ -174,5 +174,12 @@ def wrong_callback() -> None:
 
 
 def wrong_unpacking() -> None:
-    one, two = find()  # type: ignore[var-annotated]
+    one, two = find()  # type: ignore[attr-defined]
     print(one, two)
+
+
+def wrong_use_as_result() -> None:
+    for user in find():  # type: ignore[attr-defined]
+        print(user)
+    print(len(find()))  # type: ignore[arg-type]
+    print(1 in find())  # type: ignore[attr-defined]
