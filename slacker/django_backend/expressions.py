@@ -43,8 +43,10 @@ def _(value: Any, replace: Replace) -> Any:
     same = copy.copy(value)
     held = vars(same)
     for name, part in vars(value).items():
-        # What is cached was computed from what is replaced now. The arguments of the constructor are kept as well.
-        if isinstance(inspect.getattr_static(type(value), name, None), cached_property):
+        # What is cached was computed from what is replaced now; but an output_field may have been given, under the name
+        # of the property that finds one. The arguments of the constructor are kept as well.
+        cached = isinstance(inspect.getattr_static(type(value), name, None), cached_property)
+        if cached and name != "output_field":
             held.pop(name, None)
         else:
             held[name] = replace(part)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.utils import timezone
 
 from .. import wire
@@ -23,6 +24,11 @@ from .rows import pack
 from .scope import perform, perform_stream
 
 __all__ = ["caller_options", "far_side", "hook"]
+
+wire.explanations[SynchronousOnlyOperation] = (
+    "it is or holds a QuerySet, which would query the database here; make it a recipe, "
+    "Slacker(Model, worker).objects..., and it is replayed where the other one is"
+)
 
 
 def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:

@@ -26,7 +26,7 @@ from ..streaming import streamed
 from .answers import Answers, Arrivals, RemoteTraceback, only_value
 from .heads import Head, read_head
 from .replies import MAX_REPLY, WHOLE, AwaitedFrame, Frame, Kind, Pack, as_it_is, encode_items, encode_outcome, refusal
-from .requests import MAX_CHAINS, EncodedCall, encode_call, encode_options, envelope
+from .requests import MAX_CHAINS, EncodedCall, encode_call, encode_options, envelope, explanations
 
 __all__ = [
     "MAX_CHAINS",
@@ -47,6 +47,7 @@ __all__ = [
     "encode_options",
     "encode_outcome",
     "encode_request",
+    "explanations",
     "envelope",
     "only_value",
     "read_head",

@@ -42,6 +42,7 @@ __all__ = [
     "encode_call",
     "encode_options",
     "envelope",
+    "explanations",
     "is_location",
     "is_plain_name",
     "malformed",
@@ -200,7 +201,11 @@ def _places(chain: Chain) -> Iterator[tuple[str, Any]]:
 
 
 def _tell(error: BaseException) -> str:
-    return f"{type_name(error)}: {text_of(error)}"
+    return explanations.get(type(error)) or f"{type_name(error)}: {text_of(error)}"
+
+
+explanations: dict[type[BaseException], str] = {}
+"""What to say in place of an exception because of which something cannot be sent, where there is better advice."""
 
 
 # --- what either side holds to ----------------------------------------------------------------------------------------

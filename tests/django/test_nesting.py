@@ -14,6 +14,7 @@ from django.db.models import (
     Exists,
     ExpressionWrapper,
     F,
+    FloatField,
     IntegerField,
     OuterRef,
     Prefetch,
@@ -22,15 +23,15 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Concat
+from django.db.models.functions import Cast, Coalesce, Concat
 from django.db.models.lookups import GreaterThan
 from django.utils.datastructures import MultiValueDict
 
-from slacker import Slacker, Worker
+from slacker import Refused, Slacker, Worker
 from slacker.nesting import find, rebuilt, replace
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author, Book
-from tests.django.helpers import HookServer, everywhere
+from tests.django.helpers import HookServer, away_only, everywhere
 
 runs: list[str] = []
 """What `noted` was called with, whichever thread ran it."""
@@ -173,6 +174,16 @@ ANNOTATIONS: dict[str, tuple[Callable[[Recipes], Any], list[Any]]] = {
         lambda q: ExpressionWrapper(F("pages") * q.count, output_field=IntegerField()),
         [300, 1800, 300],
     ),
+    "a division of a Cast": (lambda q: Cast(q(int)("350"), FloatField()) / F("pages"), [3.5, 350 / 600, 3.5]),
+    "Cast to text": (lambda q: Cast(q.count, CharField()), ["3", "3", "3"]),
+    "ExpressionWrapper of another type": (
+        lambda q: ExpressionWrapper(F("pages") * q.count, output_field=FloatField()),
+        [300.0, 1800.0, 300.0],
+    ),
+    "Case of mixed types": (
+        lambda q: Case(When(pages=q(int)("600"), then=1), default=Value(0.5), output_field=FloatField()),
+        [0.5, 1.0, 0.5],
+    ),
     "recorded Subquery": (
         lambda q: q(Subquery)(q.authors.filter(pk=OuterRef("author")).values("name")[:1]),
         ["Ann", "Ann", "Bob"],
@@ -190,7 +201,8 @@ async def test_expressions(recipes: Recipes, case: str) -> None:
     """Expressions may hold recipes."""
     make, expected = ANNOTATIONS[case]
 
-    assert await recipes.books.annotate(made=make(recipes)).values_list("made", flat=True) == expected
+    made = await recipes.books.annotate(made=make(recipes)).values_list("made", flat=True)
+    assert [(value, type(value)) for value in made] == [(value, type(value)) for value in expected]
 
 
 async def test_an_aggregates_filter(recipes: Recipes) -> None:
@@ -206,6 +218,20 @@ async def test_a_date_among_the_arguments(recipes: Recipes) -> None:
     found = await recipes.authors.annotate(when=Coalesce("born", born)).values_list("when", flat=True)
 
     assert found == [dt.datetime(2000, 1, 1, tzinfo=dt.UTC)] * 2
+
+
+@away_only
+@pytest.mark.parametrize("hold", [lambda books: books, lambda books: books[:1]])
+async def test_a_queryset_that_cannot_be_sent(
+    any_worker: Worker, library: dict[str, Author], hold: Callable[[Any], Any]
+) -> None:
+    """A QuerySet among the arguments is a subquery in threads; elsewhere the error says to make it a recipe."""
+    recipe = Slacker(Author, any_worker).objects.filter(books__in=hold(Book.objects.filter(title="Clouds")))
+    if isinstance(any_worker, DjangoThreadWorker):
+        assert await recipe == [library["Bob"]]
+    else:
+        with pytest.raises(Refused, match=r"argument 'books__in' .*it is or holds a QuerySet.* make it a recipe"):
+            await recipe
 
 
 async def test_dicts_and_keywords(recipes: Recipes) -> None:
