@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, final
 
 from .outcome import Error, Outcome, Several, Value
@@ -55,9 +56,10 @@ class Replay:
         start: makes of each root, nested or not, the object to start from.
         finish: makes of what an item of a batch gives the result that is handed out; what is nested in arguments is
             used as it is.
+        apart: entered around each item of a batch that returns exceptions, so that one that fails leaves no trace.
     """
 
-    __slots__ = ("_at", "_results", "_step", "base", "chain", "finish", "has_failures", "start")
+    __slots__ = ("_at", "_results", "_step", "apart", "base", "chain", "finish", "has_failures", "start")
 
     def __init__(
         self,
@@ -66,11 +68,13 @@ class Replay:
         *,
         start: Callable[[Any], Any] | None = None,
         finish: Callable[[Any], Any] | None = None,
+        apart: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.chain = chain
         self.base = base
         self.start = start
         self.finish = finish
+        self.apart = apart
         self.has_failures = False
         """Whether anything has failed so far, be it that its exception is part of the result."""
         self._at, self._step = chain, 0  # which step of which chain is being taken
@@ -121,7 +125,9 @@ class Replay:
         try:
             for item in chain.items:
                 try:
-                    outcomes.append(Value(self._item(item)))
+                    with self.apart():
+                        result = self._item(item)
+                    outcomes.append(Value(result))
                 except BaseException as error:
                     if is_users_interrupt(error):
                         raise

@@ -96,7 +96,7 @@ LAYERS = {
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
     "django_backend": Layer(),
     "django_backend.expressions": Layer("nesting", "django"),
-    "django_backend.results": Layer("streaming", "django"),
+    "django_backend.results": Layer("nesting streaming", "django"),
     "django_backend.columns": Layer(),
     "django_backend.rebuild": Layer("django_backend.columns", "django"),
     "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),

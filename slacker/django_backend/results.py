@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from typing import Any, NoReturn
 
 from django.core.paginator import Page
@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
+from ..nesting import surveyed
 from ..streaming import chunks_of
 
 __all__ = ["cut", "settle", "unread"]
@@ -23,8 +24,9 @@ def settle(result: Any) -> Any:
 
     A QuerySet or RawQuerySet becomes a list, also as a direct member of a list, tuple, dict or set; a set with such
     members becomes a list itself, since lists cannot be hashed. A Page gets its rows as a list, and a paginator that
-    knows how many there are and has none of the others. QuerySets deeper down, such as the prefetch caches of
-    instances, stay what they are. Everything else is returned as it is.
+    knows how many there are and has none of the others. QuerySets deeper down stay what they are, but their rows are
+    read here, if they are in containers; those in the prefetch caches of instances have theirs. Everything else is
+    returned as it is.
 
     Raises:
         TypeError: what only works where the database is: a manager, a coroutine or other awaitable, a generator.
@@ -38,6 +40,7 @@ def settle(result: Any) -> Any:
     if isinstance(result, list | tuple | set | frozenset):
         return _settle_items(result)
     _refuse_live(result)
+    _read_deeper([result])
     return result
 
 
@@ -47,15 +50,15 @@ def cut(result: Any, size: int) -> Generator[list[Any], None, None]:
     Raises:
         TypeError: it is not iterable, or nothing that could leave: see `settle`.
     """
-    if isinstance(result, QuerySet):
-        result = result.iterator(chunk_size=size)
-    elif isinstance(result, RawQuerySet):
-        result = result.iterator()
+    are_rows = isinstance(result, QuerySet | RawQuerySet)
+    if are_rows:
+        if result._result_cache is None:  # otherwise its rows are here, with what the work made of them
+            result = result.iterator(chunk_size=size) if isinstance(result, QuerySet) else result.iterator()
     elif not inspect.isgenerator(result):  # one that queries does so here
         _refuse_live(result)
     with contextlib.closing(chunks_of(result, size)) as chunks:
         for chunk in chunks:
-            yield _settle_items(chunk)
+            yield chunk if are_rows else _settle_items(chunk)
 
 
 def unread(root: Any) -> Any:
@@ -86,6 +89,7 @@ class _OtherRows:
 
 
 def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
+    _read_deeper(result.values())
     settled = {key: _settle_member(value) for key, value in result.items()}
     if not _differ(settled.values(), result.values()):
         return result
@@ -97,12 +101,26 @@ def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _settle_items(result: Any) -> Any:
+    _read_deeper(result)
     settled = [_settle_member(item) for item in result]
     if not _differ(settled, result):
         return result
     if isinstance(result, set | frozenset | list):
         return settled
     return result._make(settled) if hasattr(result, "_make") else tuple(settled)  # a named tuple keeps its names
+
+
+def _read_deeper(members: Collection[Any]) -> None:
+    """Read the rows of QuerySets that are held by `members`.
+
+    Pickling reads them as well, but later: outside of the transaction, with another time zone, and on a connection that
+    nobody gives back.
+    """
+    for kind, values, _opens in surveyed(members):
+        if issubclass(kind, QuerySet) and values is not members:
+            for value in values:
+                if isinstance(value, QuerySet):
+                    len(value)
 
 
 def _settle_member(member: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady
-from django.db import OperationalError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.utils import timezone, translation
 
 from ..chain import Chain, Replay, capture
@@ -28,7 +28,7 @@ from ..streaming import Surround, streamed
 from . import expressions as _expressions  # noqa: F401 (registers them, on either side)
 from .caller import Caller, active
 from .results import cut, settle, unread
-from .transactions import enter_transactions, is_cancelled_statement
+from .transactions import enter_transactions, is_cancelled_statement, savepoints
 
 __all__ = ["close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
 
@@ -96,6 +96,7 @@ def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: E
         stack.push(partial(_roll_back_failures, replay))
     replay.start = unread
     replay.finish = settle
+    replay.apart = savepoints
 
 
 def _replay(surround: Surround, replay: Replay) -> Any:
@@ -156,7 +157,18 @@ def _tidy_connections() -> None:
         elif connection.settings_dict.get("OPTIONS", {}).get("pool"):
             connection.close()  # goes back to the pool, for other threads
         else:
+            _roll_back_open(connection)
             _close_if_obsolete(connection)
+
+
+def _roll_back_open(connection: Any) -> None:
+    # With AUTOCOMMIT off each statement opens a transaction, which only the work itself commits. What it has left open
+    # would be committed by the next chain.
+    if connection.connection is not None and not connection.get_autocommit():
+        try:
+            connection.rollback()
+        except DatabaseError:
+            connection.close()
 
 
 def _close_if_obsolete(connection: Any) -> None:

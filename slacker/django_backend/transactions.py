@@ -1,18 +1,19 @@
-"""The transactions around a chain: those that the settings ask for, the one that its caller asks for, and time limits.
-
-Statements are limited by ``SET LOCAL`` inside of a transaction, so that the limit ends with it whatever happens.
+"""The transactions around a chain: those that the settings ask for, and the one that its caller asks for; and the time
+limit of each statement, with SLACKER_STATEMENT_TIMEOUT.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, final
 
 from django.conf import settings
 from django.db import connections, transaction
 
-__all__ = ["check_alias", "enter_transactions", "is_cancelled_statement"]
+__all__ = ["check_alias", "enter_transactions", "is_cancelled_statement", "savepoints"]
 
 _QUERY_CANCELLED = "57014"
 """The SQLSTATE of PostgreSQL for a statement that it ended."""
@@ -35,15 +36,74 @@ def enter_transactions(stack: ExitStack, atomic: str | None, deadline: float | N
     """
     is_limited = deadline is not None and getattr(settings, "SLACKER_STATEMENT_TIMEOUT", False)
     for alias, configured in connections.settings.items():
-        limited = is_limited and connections[alias].vendor == "postgresql"
-        if alias == atomic or configured["ATOMIC_REQUESTS"] or limited:
+        if is_limited and deadline is not None and connections[alias].vendor == "postgresql":
+            stack.enter_context(_StatementLimit(connections[alias], deadline))
+        if alias == atomic or configured["ATOMIC_REQUESTS"]:
             stack.enter_context(transaction.atomic(using=alias))
-        if limited and deadline is not None:
-            left = max(1, int((deadline - time.monotonic()) * 1000))  # 0 would mean no limit
-            with connections[alias].cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {left}")
     if atomic is not None and atomic not in connections.settings:  # of a caller whose databases differ
         check_alias(atomic)
+
+
+_LIMIT = """
+    SELECT current_setting('statement_timeout'), set_config('statement_timeout', least(
+        nullif(extract(epoch FROM current_setting('statement_timeout')::interval) * 1000, 0)::bigint, %s
+    )::text, true)
+"""
+_LONGEST = 2**31 - 1
+"""Milliseconds that PostgreSQL can take for a limit."""
+
+
+@final
+class _StatementLimit:
+    """Lets PostgreSQL end each statement on `connection` at the deadline, if no shorter limit is in force already.
+
+    It is set as ``SET LOCAL`` does, and so in a transaction: in the one that is open, or in one of the statement's own.
+    A setting of the session would reach other clients where a pooler stands in between.
+    """
+
+    def __init__(self, connection: Any, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._before: str | None = None
+
+    def __enter__(self) -> None:
+        self._connection.execute_wrappers.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        connection = self._connection
+        connection.execute_wrappers.remove(self)
+        if self._before is not None and connection.in_atomic_block:  # a test's, for example: it goes on
+            with contextlib.suppress(Exception), connection.connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [self._before])
+
+    def __call__(self, execute: Callable[..., Any], *statement: Any) -> Any:
+        if self._connection.in_atomic_block or not self._connection.get_autocommit():
+            self._set()
+            return execute(*statement)
+        with transaction.atomic(using=self._connection.alias):
+            self._set()
+            return execute(*statement)
+
+    def _set(self) -> None:
+        left = int((self._deadline - time.monotonic()) * 1000)
+        # Not through Django, which would call this. It fails in a transaction that has failed: there nothing runs long.
+        with contextlib.suppress(Exception), self._connection.connection.cursor() as cursor:
+            cursor.execute(_LIMIT, [max(1, min(left, _LONGEST))])  # 0 would mean no limit
+            (before, _) = cursor.fetchone()
+            self._before = self._before or before
+
+
+def savepoints() -> ExitStack:
+    """Return what makes a part of the work, for ``with``, a savepoint in each transaction that is open.
+
+    After an error in a transaction the database does nothing but roll back, and Django rolls it back in the end without
+    a word: what is to outlive a failure needs one.
+    """
+    with ExitStack() as stack:
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                stack.enter_context(transaction.atomic(using=connection.alias))
+        return stack.pop_all()
 
 
 def is_cancelled_statement(error: Any) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ Shelf = namedtuple("Shelf", ["label", "books"])
 
 class Rows(dict):
     pass
+
+
+@dataclass
+class Held:
+    value: Any
 
 
 @pytest.fixture
@@ -144,11 +150,21 @@ def test_other_results_are_not_copied(result: object) -> None:
     assert result is settle(result)
 
 
-def test_querysets_deep_down_stay(names: QuerySet[Any]) -> None:
-    """One level is looked at: a query deeper down stays one, and is not run."""
-    inner = settle({"shelf": {"names": names}})["shelf"]["names"]
+@pytest.mark.parametrize(
+    ("hold", "find"),
+    [
+        (lambda names: {"shelf": {"names": names}}, lambda result: result["shelf"]["names"]),
+        (lambda names: [1, ("a", [names])], lambda result: result[1][1][0]),
+        (Held, lambda result: result.value),
+        (lambda names: Held([names]), lambda result: result.value[0]),
+    ],
+)
+def test_querysets_deep_down_stay(names: QuerySet[Any], hold: Callable[[Any], Any], find: Callable[[Any], Any]) -> None:
+    """A query deeper down stays one, and its rows are read: pickling would read them where nobody looks after it."""
+    inner = find(settle(hold(names)))
 
-    assert (names, None) == (inner, inner._result_cache)
+    assert inner is names
+    assert_same(NAMES, inner._result_cache)
 
 
 async def test_prefetch_caches_stay_querysets(authors: Any) -> None:

@@ -72,6 +72,20 @@ async def test_rows_in_chunks(tags: Any, many: list[str], size: int) -> None:
     assert [tag.name async for tag in stream(few, chunk_size=size)] == many[: 7 if size < 3 else ROWS]
 
 
+async def test_rows_that_were_read(any_worker: Worker, many: list[str]) -> None:
+    """A QuerySet that the work has read, and perhaps changed the rows of, is not read again."""
+    names = [tag.name async for tag in stream(Slacker(in_capitals, any_worker)("0000"), chunk_size=3)]
+
+    assert names == [f"TAG {number:05}" for number in range(10)]
+
+
+def in_capitals(prefix: str) -> Any:
+    tags = Tag.objects.filter(name__startswith=prefix).order_by("name")
+    for tag in tags:
+        tag.name = f"TAG {tag.name}"
+    return tags
+
+
 async def test_no_rows(any_worker: Worker, database: Any) -> None:
     """A QuerySet without rows gives none."""
     assert [tag async for tag in Slacker(Tag, any_worker).objects.all()] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +11,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
-from slacker import DeadlineExceeded, Slacker, Worker, batch, options
+from slacker import DeadlineExceeded, Slacker, Worker, batch, options, run
 from slacker.django_backend.testing import InlineWorker
 from slacker.django_backend.transactions import enter_transactions
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
@@ -58,6 +60,29 @@ def execute(statement: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0]
+
+
+def execute_each(statements: list[str]) -> None:
+    for statement in statements:
+        execute(statement)
+
+
+def create_and_catch(name: str) -> list[Any]:
+    Author.objects.create(name=name)
+    within = in_transaction()
+    try:
+        Author.objects.create(name=name)
+    except IntegrityError:
+        return [within, "caught"]
+    raise AssertionError("the name is unique")
+
+
+def create_and_heal(name: str, other: str) -> int:
+    Author.objects.create(name=name)
+    with contextlib.suppress(IntegrityError), transaction.atomic():
+        Author.objects.create(name=name)
+    Author.objects.create(name=other)
+    return Author.objects.count()
 
 
 def in_transaction() -> bool:
@@ -280,7 +305,70 @@ async def test_other_reasons_to_end_a_statement() -> None:
         Slacker(execute, worker)("SELECT pg_sleep(30)"),
     )
     with pytest.raises(OperationalError, match="statement timeout"):
-        await options(recipe, timeout=LONG)
+        await options(recipe, timeout=LONG, atomic=True)
+
+
+@postgresql_only
+@away_only
+@pytest.mark.usefixtures("limited")
+async def test_each_statement_ends_then(any_worker: Worker, backends: Backends) -> None:
+    """Work of several statements is ended at the deadline, too: each has what is left, not all of it once more."""
+    with pytest.raises(DeadlineExceeded):
+        await options(Slacker(execute_each, any_worker)(["SELECT pg_sleep(0.4)"] * 75), timeout=1)
+    begun = time.monotonic()
+    await until(lambda: backends.pids() == backends.pids("idle"))
+
+    assert time.monotonic() - begun < 10  # liveness bound: ended at once, where all of it would take half a minute
+
+
+@postgresql_only
+@pytest.mark.usefixtures("limited")
+async def test_statements_stand_for_themselves(any_worker: Worker, database: Any) -> None:
+    """A limit makes no transaction of the work: what was written before an error that is caught stays."""
+    assert await options(Slacker(create_and_catch, any_worker)("Ann"), timeout=LONG) == [False, "caught"]
+    assert await Slacker(Author, any_worker).objects.count() == 1
+
+
+@postgresql_only
+@pytest.mark.usefixtures("limited")
+async def test_a_statement_that_fails_in_a_transaction(any_worker: Worker, database: Any) -> None:
+    """Inside of a transaction a savepoint heals what has failed, as without a limit."""
+    call = Slacker(create_and_heal, any_worker)("Ann", "Bob")
+
+    assert await options(call, timeout=LONG, atomic=True) == 2
+    assert await Slacker(Author, any_worker).objects.count() == 2
+
+
+@postgresql_only
+@pytest.mark.usefixtures("limited")
+async def test_a_database_that_is_not_used(
+    one_thread: DjangoThreadWorker, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that a call does not ask for need not be there."""
+    monkeypatch.setitem(connections.settings, "away", {**database, "HOST": "127.0.0.1", "PORT": "1"})
+
+    assert await options(Slacker(execute, one_thread)("SELECT 1"), timeout=LONG) == 1
+
+
+@postgresql_only
+@pytest.mark.usefixtures("limited", "database")
+async def test_the_limit_ends_in_a_transaction_that_goes_on() -> None:
+    """In the transaction of a test case, which outlives the call, the limit that was there is in force again."""
+    show = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
+
+    def call() -> int:
+        return asyncio.run(run(options(Slacker(execute, InlineWorker())(show), timeout=10)))
+
+    def inside() -> tuple[int, int]:
+        try:
+            with transaction.atomic():
+                return call(), execute(show)
+        finally:
+            connections.close_all()
+
+    limited, after = await asyncio.to_thread(inside)
+
+    assert limited <= 10_000 < after == 60_000
 
 
 @postgresql_only

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from slacker import Slacker
+from slacker import Slacker, batch
 from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
 from tests.django.helpers import postgresql_only, session
@@ -50,6 +50,18 @@ async def test_a_chain_that_ends_well_is_committed(one_thread: DjangoThreadWorke
 async def test_rows_are_read_inside_of_the_transaction(authors: Any, library: dict[str, Author]) -> None:
     """A QuerySet that needs a transaction to be read in finds it open: settling belongs to the chain."""
     assert [library["Ann"]] == await authors.select_for_update().filter(name="Ann")
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_items_that_fail_leave_the_others(one_thread: DjangoThreadWorker, names: Any) -> None:
+    """With ATOMIC_REQUESTS a batch that returns exceptions keeps what its other items wrote: each has a savepoint."""
+    create = Slacker(Author, one_thread).objects.create
+    first, second, third = await batch(
+        create(name="Ann"), create(name="Ann"), create(name="Bob"), return_exceptions=True
+    )
+
+    assert (first.name, type(second), third.name) == ("Ann", IntegrityError, "Bob")
+    assert await names.order_by("name") == ["Ann", "Bob"]
 
 
 async def test_without_it_each_statement_stands_for_itself(one_thread: DjangoThreadWorker, names: Any) -> None:
@@ -126,6 +138,25 @@ async def test_autocommit_left_off_is_rolled_back(one_thread: DjangoThreadWorker
     await Slacker(create_without_autocommit, one_thread)("Ann")
 
     assert await names == []
+
+
+async def test_with_autocommit_off_nothing_is_left_for_the_next(
+    one_thread: DjangoThreadWorker, names: Any, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the setting AUTOCOMMIT off, what a chain has not committed is rolled back when it ends."""
+    monkeypatch.setitem(database, "AUTOCOMMIT", False)
+    with pytest.raises(ZeroDivisionError):
+        await Slacker(create_and_fail, one_thread)("Ann")
+    await Slacker(transaction, one_thread).commit()
+    assert await names == []
+
+    await Slacker(create_and_commit, one_thread)("Bob")
+    assert await names == ["Bob"]
+
+
+def create_and_commit(name: str) -> None:
+    Author.objects.create(name=name)
+    transaction.commit()
 
 
 def create_in_open_transaction(name: str) -> None:
