@@ -109,7 +109,8 @@ def encode_outcome(outcome: Outcome, number: int, pack: Pack = as_it_is, *, is_b
 
     A long list, tuple, dict, set or frozenset, of just that class, is cut into frames of at most 500 items or 1 MiB,
     so that neither side has to hold it twice or decode it at once. Objects that items of two frames share become
-    two. A larger item, and items that share what is large, are one frame whatever their size.
+    two. A larger item is one frame whatever its size, and so are items that share most of what they hold, such as the
+    nodes of one graph: each frame would repeat it.
 
     Args:
         outcome: what happened.
@@ -179,6 +180,10 @@ def _encode_items(items: list[Any], pack: Pack) -> Iterator[bytes]:
     while begin < len(items):
         part = items[begin : begin + count]
         payload = pickling.dumps(pack(part))
+        is_first = begin == 0 and len(part) == CHUNK_ITEMS < len(items)
+        if is_first and len(payload) * len(items) > CHUNK_BYTES * CHUNK_ITEMS and _share(part, len(payload), pack):
+            yield pickling.dumps(pack(items))
+            return
         fitting = len(part) * CHUNK_BYTES * 4 // (5 * len(payload))  # so many of that size, with some room
         count = max(1, min(CHUNK_ITEMS, fitting))
         if len(payload) >= CHUNK_BYTES and len(part) > 1:

@@ -992,9 +992,19 @@ def test_what_is_shared_is_not_multiplied(groups: int) -> None:
     """Items that all refer to the same large objects stay together: apart, each would bring a copy along."""
     shared = [bytes(2 << 20) + bytes([number]) for number in range(groups)]
     frames = frames_of(Value([(shared[number % groups], number) for number in range(1500)]))
-    lengths = [len(frame.payload) for frame in frames]
-    assert len(lengths) == 3
-    assert max(lengths) < 1.1 * groups * (2 << 20)
+    assert len(frames) == 1
+    assert len(frames[0].payload) < 1.1 * groups * (2 << 20)
+
+
+def test_a_graph_is_not_multiplied() -> None:
+    """The nodes of one graph go together, and are one graph there: apart, each part would bring all of it along."""
+    nodes: list[dict[str, Any]] = []
+    nodes += [{"number": number, "all": nodes} for number in range(20_000)]
+    frames = frames_of(Value([*nodes]))
+    (outcome,) = gathered(frames)
+    assert isinstance(outcome, Value)
+    assert len(frames) == 1
+    assert all(node["all"][number] is node for number, node in enumerate(outcome.value))
 
 
 def test_a_large_one_is_pickled_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
