@@ -64,6 +64,7 @@ LAYERS = {
     ),
     "workers.transfer": Layer("chain errors outcome wire workers.base workers.decoding"),
     "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
+    "workers.dask": Layer("chain errors workers.executor workers.transfer", "distributed"),
     "workers.child": Layer("errors wire workers.transfer"),
     "workers.processes": Layer(
         "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
@@ -131,7 +132,9 @@ LAYERS = {
         "asgiref asyncio django",
     ),
     # The flat faces.
-    "workers": Layer("workers.base workers.local workers.executor workers.http workers.processes workers.django"),
+    "workers": Layer(
+        "workers.base workers.dask workers.local workers.executor workers.http workers.processes workers.django"
+    ),
     "": Layer("adisp errors functions proxy recipe workers.base"),
 }
 """By name within slacker. Whoever adds a module decides here where it stands."""

@@ -9,6 +9,7 @@ from .base import Worker
 from .local import DummyWorker, ThreadWorker
 
 if TYPE_CHECKING:
+    from .dask import DaskWorker as DaskWorker
     from .django import DjangoHttpWorker as DjangoHttpWorker
     from .django import DjangoProcessWorker as DjangoProcessWorker
     from .django import DjangoThreadWorker as DjangoThreadWorker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DummyWorker", "ThreadWorker", "Worker"]
 
 _LAZY = {
+    "DaskWorker": ".dask",
     "DjangoHttpWorker": ".django",
     "DjangoProcessWorker": ".django",
     "DjangoThreadWorker": ".django",

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from functools import partial
 from typing import Any, TypeAlias
@@ -92,10 +93,24 @@ class ExecutorWorker(Worker):
         if self._shutdown:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
+    # --- for subclasses ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def encode(chain: Chain) -> bytes:
+        """Return the bytes that are handed over."""
+        return encode(chain)
+
+    @staticmethod
+    def cancelled() -> SlackerError:
+        """Return what becomes of a call whose future was cancelled; by its ``executed``, whether that may have run."""
+        return WorkerClosed("the executor was shut down while this call waited in it: it did not run")
+
+    # --- one call ---------------------------------------------------------------------------------------------
+
     async def _ask(self, chain: Chain) -> tuple[Outcome, float]:
         try:
             self.check_open()
-            envelope = encode(chain)
+            envelope = self.encode(chain)
             submitted = self._submit(chain, envelope)
             frames, ran = await self._arrival(chain, submitted)
             return await decode(chain, frames), ran
@@ -121,16 +136,17 @@ class ExecutorWorker(Worker):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         self._calls[submitted] = chain
-        submitted.add_done_callback(partial(_deliver, inbox_of(loop), future, chain, self._calls))
+        # Not to methods: a worker that nobody refers to any more goes, whatever its executor still has to do.
+        submitted.add_done_callback(partial(_deliver, inbox_of(loop), future, chain, self._calls, self.cancelled))
         timeout = chain.options.timeout
-        timer = None if timeout is None else loop.call_later(timeout, _expire, future, chain, submitted)
+        timer = timeout and loop.call_later(timeout, _expire, future, chain, submitted, self.cancelled)
         try:
             frames, ran = await future
         except asyncio.CancelledError:
             submitted.cancel()
             raise
         finally:
-            if timer is not None:
+            if timer:
                 timer.cancel()
         return deque(frames), ran
 
@@ -143,26 +159,29 @@ def _deliver(
     future: asyncio.Future[Reply],
     chain: Chain,
     calls: dict[Future[Reply], Chain],
+    cancelled: Callable[[], SlackerError],
     submitted: Future[Reply],
 ) -> None:
     """Bring what became of `submitted`, in whichever thread that is known, to the loop that awaits it."""
     calls.pop(submitted, None)
     if not (submitted.cancelled() and future.done()):  # as it is when it was cancelled from here
-        inbox.deliver(future, chain, _what_happened(submitted))
+        inbox.deliver(future, chain, _what_happened(submitted, cancelled))
 
 
-def _expire(future: asyncio.Future[Reply], chain: Chain, submitted: Future[Reply]) -> None:
+def _expire(
+    future: asyncio.Future[Reply], chain: Chain, submitted: Future[Reply], cancelled: Callable[[], SlackerError]
+) -> None:
     """Fail a call whose time has passed. If it waits in the executor it never runs."""
     if not future.done():
         late = DeadlineExceeded(f"{chain.outline()} was not done within {chain.options.timeout:g} s", executed=None)
         future.set_exception(late)
         if submitted.cancel():
-            late.executed = False
+            late.executed = cancelled().executed
 
 
-def _what_happened(submitted: Future[Reply]) -> Outcome:
+def _what_happened(submitted: Future[Reply], cancelled: Callable[[], SlackerError]) -> Outcome:
     if submitted.cancelled():
-        return Error(WorkerClosed("the executor was shut down while this call waited in it: it did not run"), 0)
+        return Error(cancelled(), 0)
     error = submitted.exception()
     if error is None:
         return Value(submitted.result())

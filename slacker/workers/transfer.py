@@ -28,14 +28,19 @@ LARGE_ARGUMENTS = 1 << 20
 """Bytes of a request past which a warning is logged: pickling a megabyte takes some milliseconds of the loop."""
 
 
-def encode(chain: Chain, options: str = "{}") -> bytes:
+def encode(chain: Chain, options: str = "{}", *, timed: bool = True) -> bytes:
     """Return the envelope of `chain`; log a warning if its arguments are so large that this stalled the loop.
+
+    Args:
+        chain: what is called.
+        options: plain data that goes along, encoded.
+        timed: whether it tells when the call's time is over, by this machine's clock.
 
     Raises:
         Refused: something in it cannot be pickled; the message names it.
     """
     timeout = chain.options.timeout
-    deadline = None if timeout is None else int((time.time() + timeout) * 1000)
+    deadline = None if timeout is None or not timed else int((time.time() + timeout) * 1000)
     envelope = wire.envelope([wire.encode_call(chain, deadline=deadline)], options)
     if len(envelope) > LARGE_ARGUMENTS:
         logger.warning(

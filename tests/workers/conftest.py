@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from distributed import Client, LocalCluster
 
 from slacker import Worker
-from slacker.workers import DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
+from slacker.workers import DaskWorker, DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
 
 from .work import LIVENESS, Source, sources
@@ -47,11 +48,11 @@ def _django_process_worker() -> Worker:
     return DjangoProcessWorker(2)
 
 
-def _django_http_worker(url: str) -> Worker:
+def _django_http_worker(request: pytest.FixtureRequest) -> Worker:
     _set_django_up()
     from slacker.workers import DjangoHttpWorker
 
-    return DjangoHttpWorker(url, key=KEY, audience=AUDIENCE)
+    return DjangoHttpWorker(request.getfixturevalue("hook"), key=KEY, audience=AUDIENCE)
 
 
 def _inline_worker() -> Worker:
@@ -61,7 +62,7 @@ def _inline_worker() -> Worker:
     return InlineWorker()
 
 
-LOCAL: dict[str, Callable[[str], Worker]] = {
+LOCAL: dict[str, Callable[[pytest.FixtureRequest], Worker]] = {
     "DummyWorker": lambda _: DummyWorker(),
     "ThreadWorker": lambda _: ThreadWorker(4),
     "DjangoThreadWorker": lambda _: _django_thread_worker(),
@@ -69,17 +70,18 @@ LOCAL: dict[str, Callable[[str], Worker]] = {
 }
 """Those that hand over the very objects."""
 
-WORKERS: dict[str, Callable[[str], Worker]] = {
+WORKERS: dict[str, Callable[[pytest.FixtureRequest], Worker]] = {
     **LOCAL,
     "DummyWorker(pickled)": lambda _: DummyWorker(pickled=True),
-    "HttpWorker": lambda url: HttpWorker(url, key=KEY, audience=AUDIENCE),
+    "HttpWorker": lambda request: HttpWorker(request.getfixturevalue("hook"), key=KEY, audience=AUDIENCE),
     "DjangoHttpWorker": _django_http_worker,
     "ExecutorWorker": lambda _: ExecutorWorker(ThreadPoolExecutor(4), shutdown=True),
+    "DaskWorker": lambda request: DaskWorker(request.getfixturevalue("dask_client")),
     "ProcessWorker": lambda _: ProcessWorker(2),
     "DjangoProcessWorker": lambda _: _django_process_worker(),
 }
 
-NO_STREAMS = ("ExecutorWorker", "ProcessWorker", "DjangoProcessWorker")
+NO_STREAMS = ("ExecutorWorker", "DaskWorker", "ProcessWorker", "DjangoProcessWorker")
 """Those that cannot stream."""
 
 
@@ -90,16 +92,35 @@ def hook() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """A Dask cluster of two processes."""
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=2,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def dask_client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster) as client:
+        yield client
+
+
 @pytest.fixture(params=WORKERS)
-def worker(request: pytest.FixtureRequest, hook: str) -> Iterator[Worker]:
-    made = WORKERS[request.param](hook)
+def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    made = WORKERS[request.param](request)
     yield made
     asyncio.run(made.aclose())
 
 
 @pytest.fixture(params=[name for name in WORKERS if name not in NO_STREAMS])
-def streaming_worker(request: pytest.FixtureRequest, hook: str) -> Iterator[Worker]:
-    made = WORKERS[request.param](hook)
+def streaming_worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    made = WORKERS[request.param](request)
     yield made
     asyncio.run(made.aclose())
 
@@ -115,7 +136,7 @@ def source() -> Iterator[Source]:
 
 @pytest.fixture(params=LOCAL)
 def local_worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
-    made = LOCAL[request.param]("")
+    made = LOCAL[request.param](request)
     yield made
     asyncio.run(made.aclose())
 

@@ -159,6 +159,7 @@ async def test_names_what_cannot_be_raised(
     await assert_works(worker)
 
 
+@pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning")  # Dask's own: it is right
 async def test_cuts_what_nobody_reads(worker: Worker) -> None:
     """An exception with a message of 10 MB arrives with its beginning."""
     with pytest.raises((ValueError, RemoteError), match=r"^(ValueError: )?long") as caught:

@@ -46,6 +46,15 @@ def recurse() -> Any:
     return recurse()
 
 
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def append(file: str, text: str) -> None:
+    with Path(file).open("a") as opened:
+        opened.write(text)
+
+
 def get_var() -> str:
     return VAR.get()
 
