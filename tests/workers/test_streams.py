@@ -10,7 +10,7 @@ import gc
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from itertools import count
 from typing import Any
@@ -224,6 +224,28 @@ async def test_cancelling_while_nothing_comes(streaming_worker: Worker, source: 
     await source.has_ended()
 
     assert await items.next_chunk() == []
+
+
+async def test_a_failure_after_the_reader_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """Work that fails while it makes a chunk that nobody waits for any more is named in slacker's log."""
+    begun, may_fail = threading.Event(), threading.Event()
+
+    def fail() -> Iterator[int]:
+        begun.set()
+        assert may_fail.wait(work.LIVENESS)  # liveness bound
+        raise ValueError("late")
+        yield 1
+
+    async with ThreadWorker(1) as worker:
+        waiting = asyncio.ensure_future(stream(Slacker(fail, worker)()).next_chunk())
+        await until(begun.is_set)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        may_fail.set()
+        await until(lambda: caplog.records)
+    del waiting
+    gc.collect()
+    assert [f"{fail.__qualname__}() failed after its caller had gone"] == [line.getMessage() for line in caplog.records]
 
 
 def test_the_loop_ends_with_a_stream_open(streaming_worker: Worker, source: Source) -> None:
