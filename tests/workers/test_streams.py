@@ -10,6 +10,7 @@ import gc
 import logging
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from itertools import count
@@ -288,6 +289,18 @@ async def test_connections_are_free_again(hook: str, source: Source) -> None:
             break
         assert await Slacker(work.echo, worker)("next") == "next"
     await source.has_ended()
+
+
+async def test_chunks_are_gone_when_they_were_read(streaming_worker: Worker) -> None:
+    """A stream holds no chunk that was read, from the first one on, once the next but one has come."""
+    items = stream(Slacker(map, streaming_worker)(set, [[number] for number in range(10)]), chunk_size=1)
+    read = []
+    while chunk := await items.next_chunk():
+        read.append(weakref.ref(chunk[0]))
+        del chunk
+        gc.collect()
+        assert [item() for item in read[:-2]] == [None] * len(read[:-2])
+    assert len(read) == 10
 
 
 # --- back-pressure -------------------------------------------------------------------------------------------------
