@@ -32,6 +32,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.urls import NoReverseMatch, reverse
 
+from ..arguments import check_count, checked_timeout
 from ..hook import LOOPBACK, MAX_REQUEST, Config
 from ..signing import Keyring, hkdf_extract
 
@@ -274,11 +275,19 @@ def is_loopback(host: str) -> bool:
 
 
 def timeout() -> float:
-    return float(_positive("SLACKER_TIMEOUT", 20.0))
+    try:
+        return checked_timeout(_setting("SLACKER_TIMEOUT", 20.0), "SLACKER_TIMEOUT")
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(str(error)) from error
 
 
 def max_request() -> int:
-    return int(_positive("SLACKER_MAX_REQUEST", MAX_REQUEST))
+    most: int = _setting("SLACKER_MAX_REQUEST", MAX_REQUEST)
+    try:
+        check_count("SLACKER_MAX_REQUEST", most, least=1)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(str(error)) from error
+    return most
 
 
 def allowed_clients() -> tuple[str, ...]:
@@ -288,13 +297,6 @@ def allowed_clients() -> tuple[str, ...]:
     except ValueError as error:
         raise ImproperlyConfigured(f"SLACKER_ALLOWED_CLIENTS: {error}") from error
     return clients
-
-
-def _positive(name: str, default: float) -> float:
-    value: float = _setting(name, default)
-    if not isinstance(value, int | float) or not value > 0:
-        raise ImproperlyConfigured(f"{name} must be a number above 0, got {value!r}")
-    return value
 
 
 def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..arguments import checked_timeout
 from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend.caller import Caller
@@ -24,7 +25,7 @@ from ..django_backend.scope import close_connections, perform, perform_stream
 from ..django_backend.transactions import check_alias
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker, checked_timeout, deadline_of
+from .base import Worker, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
 from .http import HttpWorker, Transport, checked_url

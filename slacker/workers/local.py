@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from .. import wire
+from ..arguments import check_count
 from ..chain import Chain, capture
 from ..errors import DeadlineExceeded, Refused
 from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
-from .base import Worker, check_count, log_call, running_loop
+from .base import Worker, log_call, running_loop
 from .channel import Asker, Giver
 from .inbox import inbox_of
 from .pool import Pool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 import subprocess
 import sys
@@ -328,11 +329,21 @@ async def test_the_time_limit() -> None:
         await call(DjangoHttpWorker(transport=Never(), timeout=0.02))
 
 
-@pytest.mark.parametrize("name", ["SLACKER_TIMEOUT", "SLACKER_MAX_REQUEST"])
-@pytest.mark.parametrize("value", [0, -1, "20", None, float("nan")])
-async def test_what_is_no_limit(name: str, value: Any) -> None:
-    """A limit that is no number above 0 is ImproperlyConfigured."""
-    with override_settings(**{name: value}), pytest.raises(ImproperlyConfigured, match=f"{name} must be a number"):
+CENTURIES = 10.0**10
+
+NO_LIMITS = [
+    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in (0, -1, float("nan"), float("inf"), CENTURIES)],
+    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in ("20", None, True)],
+    *[("SLACKER_MAX_REQUEST", value, "at least 1") for value in (0, -1)],
+    *[("SLACKER_MAX_REQUEST", value, "a whole number") for value in ("20", None, True, 0.5, 1e6, float("inf"))],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), NO_LIMITS)
+async def test_what_is_no_limit(name: str, value: Any, expected: str) -> None:
+    """A limit that would be no argument is ImproperlyConfigured, with its name, what was expected and what came."""
+    message = f"^{name} must be {expected}.*, got {re.escape(repr(value))}$"
+    with override_settings(**{name: value}), pytest.raises(ImproperlyConfigured, match=message):
         await call(through(InProcess()))
 
 
