@@ -72,6 +72,7 @@ _READ_FOR_EACH_CALL = (
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
     "DEBUG",
+    "ROOT_URLCONF",
 )
 
 

@@ -142,7 +142,6 @@ class _Http(HttpWorker):
         self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
         self._host = None if host is None else checked_host(host)
-        self._path: str | None = None
         self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
         self._set_up(**limits)
 
@@ -154,9 +153,8 @@ class _Http(HttpWorker):
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
-            if self._path is None:
-                self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
-            server = urllib.parse.urljoin(server, self._path)
+            path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
+            server = urllib.parse.urljoin(server, path)
         made = Endpoint(
             server,
             self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),

@@ -9,10 +9,12 @@ import secrets
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -133,7 +135,7 @@ async def test_a_project_without_the_include(urls: str | None) -> None:
 
 
 async def test_urls_are_looked_at_once_and_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The URLs, whose import may take long, are read in another thread, and only for the first call."""
+    """The URLs, whose import may take long, are read in another thread, and once while the settings are the same."""
     read_in = []
     hook_path = conf.hook_path
 
@@ -146,6 +148,29 @@ async def test_urls_are_looked_at_once_and_off_the_loop(monkeypatch: pytest.Monk
     assert [await call(worker) for _ in range(3)] == [1, 1, 1]
     assert len(read_in) == 1
     assert threading.current_thread() not in read_in
+
+
+async def test_other_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker follows ROOT_URLCONF from call to call, whether it was overridden or set."""
+    nowhere = Nowhere()
+    worker = DjangoHttpWorker(transport=nowhere)
+
+    async def path() -> str:
+        with pytest.raises(TransportError):
+            await call(worker)
+        return urllib.parse.urlsplit(nowhere.urls[-1]).path
+
+    paths = [await path()]
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"):
+        paths.append(await path())
+    paths.append(await path())
+    with override_settings():
+        monkeypatch.setattr(settings, "ROOT_URLCONF", "django.contrib.auth.urls")
+        paths.append(await path())
+        monkeypatch.undo()
+        paths.append(await path())
+    included = "/slacker/execute/"
+    assert [included, "/", included, "/", included] == paths
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
