@@ -24,7 +24,7 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, final
 
 import django
 from django.conf import Settings, UserSettingsHolder, settings
@@ -38,6 +38,7 @@ from ..signing import Keyring, hkdf_extract
 
 __all__ = [
     "HOW_TO_MAKE_A_KEY",
+    "Remembered",
     "allowed_clients",
     "audience",
     "database_names",
@@ -45,10 +46,8 @@ __all__ = [
     "django_release",
     "hook_config",
     "hook_path",
-    "in_force",
     "in_test_run",
     "is_loopback",
-    "kept",
     "keyring",
     "max_request",
     "server",
@@ -60,6 +59,7 @@ HOW_TO_MAKE_A_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
 
 _HOST = re.compile(r"[\w.:%-]+")
 
+T = TypeVar("T")
 
 _READ_FOR_EACH_CALL = (
     "SLACKER_SERVER",
@@ -80,11 +80,9 @@ def _setting(name: str, default: Any) -> Any:
     return getattr(settings, name, default)
 
 
-def in_force() -> tuple[Any, ...]:
-    """Return all that the functions of this module read, to be compared: what was made of it holds while it is equal.
-
-    A tenth of what the functions cost themselves. Asking Django's settings for one that is not set costs an exception.
-    """
+def _in_force() -> tuple[Any, ...]:
+    # A tenth of what the functions of this module cost themselves. Asking Django's settings for one that is not set
+    # costs an exception.
     holder = settings._wrapped
     if type(holder) is Settings:  # a module's, where each is an attribute and nothing lies behind
         values: Iterable[Any] = map(vars(holder).get, _READ_FOR_EACH_CALL)
@@ -94,9 +92,34 @@ def in_force() -> tuple[Any, ...]:
     return holder, in_test_run(), *values, *databases, *[configured["NAME"] for configured in databases.values()]
 
 
-def kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what `in_force` found, to be kept: its lists may be changed in their places."""
-    return tuple([list(value) if type(value) is list else value for value in found])
+def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([list(value) if type(value) is list else value for value in found])  # they may be changed in place
+
+
+@final
+class Remembered(Generic[T]):
+    """What was made of the settings last, for as long as all that the functions of this module read is the same.
+
+    found, made = remembered.look()
+    if made is None:
+        made = ...
+        remembered.keep(found, made)
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Any, ...], T] | None = None
+
+    def look(self) -> tuple[tuple[Any, ...], T | None]:
+        """Return what is in force, to be given to `keep`, and what was made of just that, or None."""
+        found, last = _in_force(), self._last
+        return last if last is not None and last[0] == found else (_kept(found), None)
+
+    def keep(self, found: tuple[Any, ...], made: T) -> None:
+        """Keep what was made since `look` found that, unless that has changed meanwhile: it may be made of both."""
+        if found == _in_force():
+            self._last = found, made
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
@@ -310,7 +333,7 @@ def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:
 # --- the far side --------------------------------------------------------------------------------------------------
 
 
-_configs: dict[bool, tuple[object, Config]] = {}  # by whether unreachable: of which settings, and what
+_configs: dict[bool, Remembered[Config]] = {False: Remembered(), True: Remembered()}  # by whether unreachable
 
 
 def hook_config(*, unreachable: bool) -> Config:
@@ -323,10 +346,12 @@ def hook_config(*, unreachable: bool) -> Config:
     Raises:
         ImproperlyConfigured: a setting is unusable.
     """
-    found, made = in_force(), _configs.get(unreachable)
-    if made is None or made[0] != found:
-        made = _configs[unreachable] = kept(found), _make_config(unreachable=unreachable)
-    return made[1]
+    remembered = _configs[unreachable]
+    found, made = remembered.look()
+    if made is None:
+        made = _make_config(unreachable=unreachable)
+        remembered.keep(found, made)
+    return made
 
 
 def _make_config(*, unreachable: bool) -> Config:

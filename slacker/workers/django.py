@@ -142,14 +142,14 @@ class _Http(HttpWorker):
         self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
         self._host = None if host is None else checked_host(host)
-        self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
+        self._remembered: conf.Remembered[Endpoint] = conf.Remembered()
         self._set_up(**limits)
 
     def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
-        in_force, made = conf.in_force(), self._made
-        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(conf.kept(in_force))
+        found, made = self._remembered.look()
+        return self._make_endpoint(found) if made is None else made
 
-    async def _make_endpoint(self, in_force: object) -> Endpoint:
+    async def _make_endpoint(self, found: tuple[Any, ...]) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
@@ -163,7 +163,7 @@ class _Http(HttpWorker):
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
         )
-        self._made = in_force, made
+        self._remembered.keep(found, made)
         return made
 
     def options(self) -> str:

@@ -410,6 +410,35 @@ async def test_settings_are_read_for_each_call() -> None:
     assert await call(worker) == 1
 
 
+def test_what_was_made_of_the_settings_is_remembered() -> None:
+    """What was made of the settings is used again until one is changed, be it in its place, and when they are back."""
+    fallbacks: list[str] = []
+    remembered: conf.Remembered[str] = conf.Remembered()
+    with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
+        found, before = remembered.look()
+        remembered.keep(found, "made")
+        _, same = remembered.look()
+        fallbacks.append(KEY)
+        _, changed = remembered.look()
+        fallbacks.pop()
+        _, as_before = remembered.look()
+    assert [before, same, changed, as_before] == [None, "made", None, "made"]
+
+
+def test_what_was_made_while_settings_changed_is_not_remembered() -> None:
+    """What was made while a setting changed, be it in its place, is used for neither the one nor the other."""
+    fallbacks: list[str] = []
+    remembered: conf.Remembered[str] = conf.Remembered()
+    with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
+        found, _ = remembered.look()
+        fallbacks.append(KEY)
+        remembered.keep(found, "made")
+        _, after = remembered.look()
+        fallbacks.pop()
+        _, before = remembered.look()
+    assert [after, before] == [None, None]
+
+
 def test_nothing_is_read_at_import() -> None:
     """The workers can be imported, and workers be made, where there are no settings."""
     code = """
