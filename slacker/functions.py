@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
+from .arguments import check_count, checked_timeout
 from .chain import Attr, Batch, Chain
 from .proxy import Slacker, is_dunder
 from .recipe import (
@@ -20,7 +21,7 @@ from .recipe import (
     worker_of,
 )
 from .stream import CHUNK_SIZE, Stream
-from .workers.base import Worker, check_count, checked_timeout
+from .workers.base import Worker
 
 __all__ = ["attr", "batch", "options", "run", "stream"]
 

@@ -105,7 +105,8 @@ class Hook:
     Args:
         config: returns the set-up, asked for each request, so that settings are read when they are used.
         far_side: what is done with the calls of a request; by default they are replayed, and nothing else is done.
-        nonces: which requests were seen; by default in memory, and then requests from before the start are refused.
+        nonces: which requests were seen; by default `MemoryNonces`. Unless they outlive the process, requests from
+            before the start are refused.
         now: the clock.
     """
 
@@ -119,16 +120,20 @@ class Hook:
         self._config = config
         self._far_side = far_side
         self._now = now or _now
-        self._shared_nonces = nonces
-        self.start()
+        self._nonces = MemoryNonces(now=self._now) if nonces is None else nonces
+        self._begin()
         _hooks.add(self)
 
     def start(self) -> None:
         """Begin afresh, as in a forked child: what parent and siblings serve from then on is not known here."""
+        if isinstance(self._nonces, MemoryNonces):
+            self._nonces.begin_afresh()
+        self._begin()
+
+    def _begin(self) -> None:
         self._process = os.urandom(4).hex()
         self._denials = _Denials(self._now)
-        self._oldest = self._now() - START if self._shared_nonces is None else 0
-        self._nonces = MemoryNonces(now=self._now) if self._shared_nonces is None else self._shared_nonces
+        self._oldest = 0 if getattr(self._nonces, "outlives_process", True) else self._now() - START
 
     def answer(self, request: Request) -> Reply:
         """Serve `request` if it is authentic, refuse it otherwise. Raises nothing but what `config` raises."""
@@ -259,7 +264,15 @@ class StoreFull(Exception):
 
 
 class NonceStore(Protocol):
-    """Remembers which requests were seen."""
+    """Remembers which requests were seen.
+
+    Attributes:
+        outlives_process: whether it knows, after a restart or a fork, what was seen before. With one that does not, a
+            hook refuses requests from before its start. A store without this attribute is taken for one that does:
+            that is why somebody would write one.
+    """
+
+    outlives_process: bool = True
 
     def add(self, nonce: str, expires: int) -> bool:
         """Remember `nonce` until `expires` (milliseconds since 1970), atomically.
@@ -279,6 +292,8 @@ class MemoryNonces:
     A nonce is kept in a slice of time by when it expires, and slices are forgotten whole: never one that holds a
     nonce that has not expired. Should the clock go back to a slice that was forgotten, nothing is taken for it.
 
+    Hooks of one process may share it. In a forked child it is empty.
+
     Args:
         capacity: most nonces at once. The default takes 2 000 requests a second, in about 50 MB.
         now: the clock.
@@ -286,9 +301,15 @@ class MemoryNonces:
 
     SLICE = 10_000
 
+    outlives_process = False
+
     def __init__(self, capacity: int = 250_000, now: Clock | None = None) -> None:
         self._capacity = capacity
         self._now = now or _now
+        self.begin_afresh()
+
+    def begin_afresh(self) -> None:
+        """Forget all, as in a forked child: a thread that is not there may have been in the middle of `add`."""
         self._lock = threading.Lock()
         self._count = 0
         self._first = 0  # the first slice that was not forgotten

@@ -7,6 +7,7 @@ is nested in others. By that they tell that it is one object, to be run once.
 
 from __future__ import annotations
 
+import os
 import threading
 import types
 from collections.abc import Callable, Collection
@@ -200,3 +201,11 @@ def chain_to_nest(q: Recipe) -> Chain:
             chain = chain_of(q)
             _set_chain(q, chain)
             return chain
+
+
+def _after_fork_in_child() -> None:
+    global _nesting
+    _nesting = threading.RLock()  # a thread that is not there may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,8 @@ import copy
 import gc
 import operator
 import pickle
+import subprocess
+import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -134,6 +136,33 @@ def test_a_recipe_gives_one_chain_to_nest() -> None:
     q = Slacker(int)("1")
     assert chain_to_nest(q) is chain_to_nest(q)
     assert chain_of(q) is not chain_of(q)
+
+
+def test_recipes_are_nested_in_a_forked_child() -> None:
+    """A child of a fork nests recipes, though another thread of the parent was doing so at that moment."""
+    script = """if True:
+        import os, signal, threading, warnings
+        from slacker import Slacker, recipe
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process that has threads
+        nesting, may_end = threading.Event(), threading.Event()
+
+        def nest():
+            with recipe._nesting:
+                nesting.set()
+                may_end.wait()
+
+        threading.Thread(target=nest).start()
+        nesting.wait()
+        child = os.fork()
+        if not child:
+            signal.alarm(30)  # liveness bound
+            Slacker(abs)(Slacker(abs)(2))
+            os._exit(0)
+        may_end.set()
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_modules_and_classes_may_be_roots_of_nested() -> None:

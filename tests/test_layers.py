@@ -30,6 +30,7 @@ class Layer(NamedTuple):
 LAYERS = {
     # What is recorded and what came of it: no loop, no bytes, no framework.
     "errors": Layer(),
+    "arguments": Layer(),
     "nesting": Layer(),
     "describe": Layer("nesting"),
     "steps": Layer("describe nesting"),
@@ -51,7 +52,7 @@ LAYERS = {
     "recipe": Layer("chain nesting workers.base workers.local"),
     "stream": Layer("chain workers.base", "asyncio"),
     "proxy": Layer("chain nesting recipe stream workers.base", "asyncio"),
-    "functions": Layer("chain proxy recipe stream workers.base"),
+    "functions": Layer("arguments chain proxy recipe stream workers.base"),
     # Stands alone.
     "adisp": Layer("", "asyncio"),
     # Workers get chains; they have not heard of proxies, and but for one not of Django.
@@ -60,14 +61,16 @@ LAYERS = {
     "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
     "workers.channel": Layer("chain outcome workers.inbox", "asyncio"),
     "workers.local": Layer(
-        "chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool", "asyncio"
+        "arguments chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool",
+        "asyncio",
     ),
     "workers.transfer": Layer("chain errors outcome wire workers.base workers.decoding"),
     "workers.executor": Layer("chain outcome errors wire workers.base workers.inbox workers.transfer", "asyncio"),
     "workers.dask": Layer("chain errors workers.executor workers.transfer", "distributed"),
     "workers.child": Layer("errors wire workers.transfer"),
     "workers.processes": Layer(
-        "chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer", "asyncio"
+        "arguments chain outcome errors workers.base workers.child workers.local workers.pool workers.transfer",
+        "asyncio",
     ),
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
     "workers.connection": Layer("", "asyncio httptools"),
@@ -80,7 +83,8 @@ LAYERS = {
         "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"
     ),
     "workers.http": Layer(
-        "chain outcome errors signing wire workers.base workers.line workers.loops workers.sender workers.transport",
+        "arguments chain outcome errors signing wire "
+        "workers.base workers.line workers.loops workers.sender workers.transport",
         "asyncio",
     ),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
@@ -88,7 +92,8 @@ LAYERS = {
         "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
     ),
     "workers.django": Layer(
-        "chain outcome signing workers.base workers.django_engines workers.django_processes workers.http workers.local "
+        "arguments chain outcome signing "
+        "workers.base workers.django_engines workers.django_processes workers.http workers.local "
         "workers.sender workers.transport "
         "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
         "django_backend.transactions",
@@ -108,7 +113,7 @@ LAYERS = {
         "django_backend.transactions",
         "django",
     ),
-    "django_backend.conf": Layer("hook signing", "django"),
+    "django_backend.conf": Layer("arguments hook signing", "django"),
     "django_backend.remote": Layer(
         "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.rows "
         "django_backend.scope",

@@ -24,7 +24,7 @@ import re
 import sys
 import urllib.parse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, final
 
 import django
 from django.conf import Settings, UserSettingsHolder, settings
@@ -32,11 +32,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.urls import NoReverseMatch, reverse
 
+from ..arguments import check_count, checked_timeout
 from ..hook import LOOPBACK, MAX_REQUEST, Config
 from ..signing import Keyring, hkdf_extract
 
 __all__ = [
     "HOW_TO_MAKE_A_KEY",
+    "Remembered",
     "allowed_clients",
     "audience",
     "database_names",
@@ -44,10 +46,8 @@ __all__ = [
     "django_release",
     "hook_config",
     "hook_path",
-    "in_force",
     "in_test_run",
     "is_loopback",
-    "kept",
     "keyring",
     "max_request",
     "server",
@@ -59,6 +59,7 @@ HOW_TO_MAKE_A_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
 
 _HOST = re.compile(r"[\w.:%-]+")
 
+T = TypeVar("T")
 
 _READ_FOR_EACH_CALL = (
     "SLACKER_SERVER",
@@ -71,6 +72,7 @@ _READ_FOR_EACH_CALL = (
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
     "DEBUG",
+    "ROOT_URLCONF",
 )
 
 
@@ -78,11 +80,9 @@ def _setting(name: str, default: Any) -> Any:
     return getattr(settings, name, default)
 
 
-def in_force() -> tuple[Any, ...]:
-    """Return all that the functions of this module read, to be compared: what was made of it holds while it is equal.
-
-    A tenth of what the functions cost themselves. Asking Django's settings for one that is not set costs an exception.
-    """
+def _in_force() -> tuple[Any, ...]:
+    # A tenth of what the functions of this module cost themselves. Asking Django's settings for one that is not set
+    # costs an exception.
     holder = settings._wrapped
     if type(holder) is Settings:  # a module's, where each is an attribute and nothing lies behind
         values: Iterable[Any] = map(vars(holder).get, _READ_FOR_EACH_CALL)
@@ -92,9 +92,34 @@ def in_force() -> tuple[Any, ...]:
     return holder, in_test_run(), *values, *databases, *[configured["NAME"] for configured in databases.values()]
 
 
-def kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what `in_force` found, to be kept: its lists may be changed in their places."""
-    return tuple([list(value) if type(value) is list else value for value in found])
+def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([list(value) if type(value) is list else value for value in found])  # they may be changed in place
+
+
+@final
+class Remembered(Generic[T]):
+    """What was made of the settings last, for as long as all that the functions of this module read is the same.
+
+    found, made = remembered.look()
+    if made is None:
+        made = ...
+        remembered.keep(found, made)
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Any, ...], T] | None = None
+
+    def look(self) -> tuple[tuple[Any, ...], T | None]:
+        """Return what is in force, to be given to `keep`, and what was made of just that, or None."""
+        found, last = _in_force(), self._last
+        return last if last is not None and last[0] == found else (_kept(found), None)
+
+    def keep(self, found: tuple[Any, ...], made: T) -> None:
+        """Keep what was made since `look` found that, unless that has changed meanwhile: it may be made of both."""
+        if found == _in_force():
+            self._last = found, made
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
@@ -274,11 +299,19 @@ def is_loopback(host: str) -> bool:
 
 
 def timeout() -> float:
-    return float(_positive("SLACKER_TIMEOUT", 20.0))
+    try:
+        return checked_timeout(_setting("SLACKER_TIMEOUT", 20.0), "SLACKER_TIMEOUT")
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(str(error)) from error
 
 
 def max_request() -> int:
-    return int(_positive("SLACKER_MAX_REQUEST", MAX_REQUEST))
+    most: int = _setting("SLACKER_MAX_REQUEST", MAX_REQUEST)
+    try:
+        check_count("SLACKER_MAX_REQUEST", most, least=1)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(str(error)) from error
+    return most
 
 
 def allowed_clients() -> tuple[str, ...]:
@@ -288,13 +321,6 @@ def allowed_clients() -> tuple[str, ...]:
     except ValueError as error:
         raise ImproperlyConfigured(f"SLACKER_ALLOWED_CLIENTS: {error}") from error
     return clients
-
-
-def _positive(name: str, default: float) -> float:
-    value: float = _setting(name, default)
-    if not isinstance(value, int | float) or not value > 0:
-        raise ImproperlyConfigured(f"{name} must be a number above 0, got {value!r}")
-    return value
 
 
 def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:
@@ -307,7 +333,7 @@ def _listed(name: str, default: Sequence[Any]) -> Sequence[Any]:
 # --- the far side --------------------------------------------------------------------------------------------------
 
 
-_configs: dict[bool, tuple[object, Config]] = {}  # by whether unreachable: of which settings, and what
+_configs: dict[bool, Remembered[Config]] = {False: Remembered(), True: Remembered()}  # by whether unreachable
 
 
 def hook_config(*, unreachable: bool) -> Config:
@@ -320,10 +346,12 @@ def hook_config(*, unreachable: bool) -> Config:
     Raises:
         ImproperlyConfigured: a setting is unusable.
     """
-    found, made = in_force(), _configs.get(unreachable)
-    if made is None or made[0] != found:
-        made = _configs[unreachable] = kept(found), _make_config(unreachable=unreachable)
-    return made[1]
+    remembered = _configs[unreachable]
+    found, made = remembered.look()
+    if made is None:
+        made = _make_config(unreachable=unreachable)
+        remembered.keep(found, made)
+    return made
 
 
 def _make_config(*, unreachable: bool) -> Config:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -20,8 +19,6 @@ from ..outcome import Error, Outcome, type_name
 
 __all__ = [
     "Worker",
-    "check_count",
-    "checked_timeout",
     "deadline_of",
     "log_call",
     "logger",
@@ -131,23 +128,6 @@ def log_call(chain: Chain, outcome: Outcome, waited: float, ran: float) -> None:
         return
     ended = type_name(outcome.exception) if isinstance(outcome, Error) else "ok"
     logger.debug("%s: %s, waited %.6f s, ran %.6f s", chain.outline(), ended, waited, ran)
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise TypeError or ValueError unless `value` is a whole number and at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def checked_timeout(timeout: object) -> float:
-    """Return `timeout` as seconds; raise TypeError or ValueError unless it is a number above 0 that timers can take."""
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool):
-        raise TypeError(f"timeout must be a number of seconds, got {timeout!r}")
-    if not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise ValueError(f"timeout must be a number of seconds above 0, and no centuries, got {timeout!r}")
-    return float(timeout)
 
 
 def refusal_in(outcome: Outcome) -> Refused | None:

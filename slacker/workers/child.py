@@ -73,7 +73,10 @@ class Child:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.busy = True  # until it is ready
-        self._channel, theirs = socket.socketpair()
+        try:
+            self._channel, theirs = socket.socketpair()
+        except OSError as error:
+            raise _not_started(error) from error
         try:
             self._process = subprocess.Popen(
                 [*_interpreter(), "-c", _BOOTSTRAP.format(path=list(map(str, sys.path))), str(theirs.fileno())],
@@ -83,9 +86,7 @@ class Child:
             )
         except OSError as error:
             self._channel.close()
-            raise SlackerError(
-                f"a process cannot be started, this call did not run: {error}", executed=False
-            ) from error
+            raise _not_started(error) from error
         finally:
             theirs.close()
         self._replies = self._channel.makefile("rb")
@@ -165,6 +166,10 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+def _not_started(error: OSError) -> SlackerError:
+    return SlackerError(f"a process cannot be started, this call did not run: {error}", executed=False)
 
 
 def _interpreter() -> list[str]:

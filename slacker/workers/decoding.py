@@ -52,10 +52,12 @@ def _collected_seldom() -> Iterator[None]:
         yield
         return
     gc.set_threshold(SELDOM, 10 * usual[1], usual[2])  # nor through what came before, which takes longest
+    ours = gc.get_threshold()
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        if gc.get_threshold() == ours:  # or somebody else has set it meanwhile
+            gc.set_threshold(*usual)
 
 
 @final

@@ -16,6 +16,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..arguments import checked_timeout
 from ..chain import Chain
 from ..django_backend import conf
 from ..django_backend.caller import Caller
@@ -24,7 +25,7 @@ from ..django_backend.scope import close_connections, perform, perform_stream
 from ..django_backend.transactions import check_alias
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker, checked_timeout, deadline_of
+from .base import Worker, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
 from .http import HttpWorker, Transport, checked_url
@@ -141,21 +142,19 @@ class _Http(HttpWorker):
         self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
         self._host = None if host is None else checked_host(host)
-        self._path: str | None = None
-        self._made: tuple[object, Endpoint] | None = None  # of which settings, and what
+        self._remembered: conf.Remembered[Endpoint] = conf.Remembered()
         self._set_up(**limits)
 
     def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
-        in_force, made = conf.in_force(), self._made
-        return made[1] if made is not None and made[0] == in_force else self._make_endpoint(conf.kept(in_force))
+        found, made = self._remembered.look()
+        return self._make_endpoint(found) if made is None else made
 
-    async def _make_endpoint(self, in_force: object) -> Endpoint:
+    async def _make_endpoint(self, found: tuple[Any, ...]) -> Endpoint:
         server = self._url or conf.server()
         parts = urllib.parse.urlsplit(server)
         if parts.path in ("", "/"):
-            if self._path is None:
-                self._path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
-            server = urllib.parse.urljoin(server, self._path)
+            path = await asyncio.to_thread(_path_of_hook)  # imports the URLconf, and all views with it
+            server = urllib.parse.urljoin(server, path)
         made = Endpoint(
             server,
             self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
@@ -164,7 +163,7 @@ class _Http(HttpWorker):
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
         )
-        self._made = in_force, made
+        self._remembered.keep(found, made)
         return made
 
     def options(self) -> str:

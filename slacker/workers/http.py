@@ -16,11 +16,12 @@ from contextlib import aclosing
 from typing import Any
 
 from .. import wire
+from ..arguments import check_count, checked_timeout
 from ..chain import Chain
 from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
 from ..outcome import Error, Outcome, Value
 from ..signing import Keyring
-from .base import Worker, check_count, checked_timeout, log_call, logger, refusal_in
+from .base import Worker, log_call, logger, refusal_in
 from .line import LATE, Line, PendingCall, Stopped
 from .loops import ByLoop
 from .sender import MAX_REQUEST, Endpoint, Sender, now

@@ -109,7 +109,7 @@ class PendingCall:
             self.future.set_exception(Stopped())
 
     def done(self) -> None:
-        """Let go of task and Future: a failure's traceback leads here, and they hold the failure."""
+        """Let go of task and Future, which hold what came of them: a failure's traceback leads here."""
         del self.task
         self.future = self.send = None
 
@@ -206,6 +206,8 @@ class Line:
         except BaseException:
             self._active -= 1
             raise
+        finally:
+            call.done()  # the stream holds the call to its end, and the first chunk is the result of this task
 
     def release(self) -> None:
         """Give a connection back that was held."""

@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from .. import wire
+from ..arguments import check_count
 from ..chain import Chain, capture
 from ..errors import DeadlineExceeded, Refused
 from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
-from .base import Worker, check_count, log_call, running_loop
+from .base import Worker, log_call, running_loop
 from .channel import Asker, Giver
 from .inbox import inbox_of
 from .pool import Pool
@@ -192,10 +193,12 @@ async def _next_chunk(asker: Asker, giver: Giver, job: asyncio.Future[Any], chai
     """Return the next chunk, or raise why none will come: the work was refused, or is given up."""
     limit = chain.options.timeout
     chunk = asker.ask()
-    await asyncio.wait([chunk, job], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-    if chunk.done():
-        return chunk.result()
-    chunk.cancel()
+    try:
+        await asyncio.wait([chunk, job], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if chunk.done():
+            return chunk.result()
+    finally:
+        chunk.cancel()  # whatever comes now comes too late, and the inbox says so of a failure
     if job.done() and not isinstance(job.exception(), TimeoutError):
         return job.result() or []
     late = "asked for the next chunk" if job.done() else "made a chunk"

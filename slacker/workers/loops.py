@@ -40,4 +40,6 @@ class ByLoop(Generic[T]):
 
     def items(self) -> list[tuple[asyncio.AbstractEventLoop, T]]:
         """Return all loops that are left, each with its value."""
-        return list(self._values.items())
+        # Not the dictionary's own items(), which raise when a loop of another thread asks for the first time meanwhile.
+        loops = [loop for kept in self._values.keyrefs() if (loop := kept()) is not None]
+        return [(loop, self._values[loop]) for loop in loops]

@@ -14,10 +14,11 @@ import weakref
 from functools import partial
 from typing import Any, final
 
+from ..arguments import check_count
 from ..chain import Chain
 from ..errors import SlackerError
 from ..outcome import Error, Outcome, Value
-from .base import Worker, check_count, log_call
+from .base import Worker, log_call
 from .child import Child, Setup
 from .pool import Pool
 from .transfer import decode, encode

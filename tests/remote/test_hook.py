@@ -19,7 +19,18 @@ import pytest
 from slacker import Slacker, batch, chain_of, wire
 from slacker.chain import Call, Chain
 from slacker.errors import ProtocolError
-from slacker.hook import LOOPBACK, MAX_REQUEST, WINDOW, Config, Hook, MemoryNonces, Reply, Request, StoreFull
+from slacker.hook import (
+    LOOPBACK,
+    MAX_REQUEST,
+    WINDOW,
+    Config,
+    Hook,
+    MemoryNonces,
+    NonceStore,
+    Reply,
+    Request,
+    StoreFull,
+)
 from slacker.outcome import Outcome, Value
 from slacker.signing import Keyring, Signature
 
@@ -71,8 +82,30 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 class Full:
     """A nonce store that takes nothing."""
 
+    outlives_process = True
+
     def add(self, nonce: str, expires: int) -> bool:
         raise StoreFull("full")
+
+
+class Kept:
+    """A nonce store of somebody else's, which does not say whether it outlives the process."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def add(self, nonce: str, expires: int) -> bool:
+        is_new = nonce not in self.seen
+        self.seen.add(nonce)
+        return is_new
+
+
+class Declared(Kept):
+    """The same, and it says so."""
+
+    def __init__(self, *, outlives_process: bool) -> None:
+        super().__init__()
+        self.outlives_process = outlives_process
 
 
 # --- what passes -----------------------------------------------------------------------------------------------------
@@ -478,7 +511,7 @@ def test_reader_that_gives_more() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_clocks_that_agree(late: int, sign: int) -> None:
     """Clocks may differ by a minute."""
-    pair = Pair(nonces=MemoryNonces(now=Clock()))
+    pair = Pair(nonces=Declared(outlives_process=True))
     sealed = pair.seal(time=NOW + sign * late)
     assert pair.open(sealed, pair.answer(sealed)) == [Value(5)]
 
@@ -495,10 +528,18 @@ def test_clocks_that_differ(late: int, sign: int) -> None:
     assert spy.performed == []
 
 
+IN_MEMORY: dict[str, Callable[[], NonceStore | None]] = {
+    "by default": lambda: None,
+    "of another capacity": lambda: MemoryNonces(capacity=1_000, now=Clock()),
+    "somebody else's": lambda: Declared(outlives_process=False),
+}
+
+
+@pytest.mark.parametrize("nonces", IN_MEMORY.values(), ids=IN_MEMORY)
 @pytest.mark.parametrize(("before", "passes"), [(0, True), (2_000, True), (2_001, False), (30_000, False)])
-def test_older_than_the_process(before: int, passes: bool) -> None:
+def test_older_than_the_process(before: int, passes: bool, nonces: Callable[[], NonceStore | None]) -> None:
     """With nonces in memory a request from before the start is refused: it may have been served before."""
-    pair = Pair()
+    pair = Pair(nonces=nonces())
     sealed = pair.seal(time=NOW - before)
     reply = pair.answer(sealed)
     if passes:
@@ -507,19 +548,22 @@ def test_older_than_the_process(before: int, passes: bool) -> None:
         assert pair.refusal(sealed, reply).reason == "clock-skew"
 
 
-def test_older_than_the_process_with_a_shared_store() -> None:
-    """A store that outlives the process knows what was served before the start."""
-    pair = Pair(nonces=MemoryNonces(now=Clock()))
+@pytest.mark.parametrize("shared", [Declared(outlives_process=True), Kept()], ids=["it says so", "it does not say"])
+def test_older_than_the_process_with_a_shared_store(shared: Any) -> None:
+    """A store that outlives the process, or does not say that it does not, knows what was served before the start."""
+    pair = Pair(nonces=shared)
     sealed = pair.seal(time=NOW - 30_000)
     assert pair.open(sealed, pair.answer(sealed)) == [Value(5)]
 
 
-def test_a_forked_child_does_not_know() -> None:
+@pytest.mark.parametrize("nonces", ["None", "MemoryNonces(now=Clock())"])
+def test_a_forked_child_does_not_know(nonces: str) -> None:
     """A child of a fork refuses what was signed before the fork: parent and siblings may have served it."""
-    script = """if True:
+    script = f"""if True:
         import os
-        from tests.remote.pair import NOW, Pair
-        pair = Pair()
+        from slacker.hook import MemoryNonces
+        from tests.remote.pair import NOW, Clock, Pair
+        pair = Pair(nonces={nonces})
         pair.clock.now = NOW + 30_000
         before, now = pair.seal(time=NOW + 20_000), pair.seal()
         child = os.fork()
@@ -531,6 +575,29 @@ def test_a_forked_child_does_not_know() -> None:
     """
     output = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert output.split() == ["clock-skew", "5"]
+
+
+def test_a_given_store_in_memory_begins_afresh_in_a_forked_child() -> None:
+    """A child of a fork goes on with an empty store of the same capacity, though a thread was at it in the parent."""
+    script = """if True:
+        import os, signal
+        from tests.remote.pair import NOW, Clock, Pair
+        from slacker.hook import MemoryNonces
+        nonces = MemoryNonces(capacity=1, now=Clock())
+        pair = Pair(nonces=nonces)
+        pair.ask()
+        with nonces._lock:
+            child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+        else:
+            signal.alarm(30)  # liveness bound
+            print(pair.ask())
+            full = pair.seal()
+            print(pair.refusal(full, pair.answer(full)).reason)
+    """
+    output = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["5", "unavailable"]
 
 
 def test_hooks_are_not_kept() -> None:

@@ -69,8 +69,9 @@ def test_a_port_that_is_taken() -> None:
 @pytest.mark.parametrize("arguments", [[], ["8000"], ["localhost:8000"]], ids=" ".join)
 def test_loopback_is_the_default(arguments: list[str]) -> None:
     """Without an address it is 127.0.0.1, and without a port 8000, as told where that is taken."""
-    with contextlib.ExitStack() as taken, contextlib.suppress(OSError):  # somebody else's server has it: as good
-        taken.enter_context(socket.create_server(("127.0.0.1", 8000)))
+    with contextlib.ExitStack() as taken:
+        with contextlib.suppress(OSError):  # somebody else's server has it: as good
+            taken.enter_context(socket.create_server(("127.0.0.1", 8000)))
         refused(*arguments, match="^127.0.0.1 port 8000 cannot be listened on")
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
@@ -132,7 +135,7 @@ async def test_a_project_without_the_include(urls: str | None) -> None:
 
 
 async def test_urls_are_looked_at_once_and_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The URLs, whose import may take long, are read in another thread, and only for the first call."""
+    """The URLs, whose import may take long, are read in another thread, and once while the settings are the same."""
     read_in = []
     hook_path = conf.hook_path
 
@@ -145,6 +148,29 @@ async def test_urls_are_looked_at_once_and_off_the_loop(monkeypatch: pytest.Monk
     assert [await call(worker) for _ in range(3)] == [1, 1, 1]
     assert len(read_in) == 1
     assert threading.current_thread() not in read_in
+
+
+async def test_other_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker follows ROOT_URLCONF from call to call, whether it was overridden or set."""
+    nowhere = Nowhere()
+    worker = DjangoHttpWorker(transport=nowhere)
+
+    async def path() -> str:
+        with pytest.raises(TransportError):
+            await call(worker)
+        return urllib.parse.urlsplit(nowhere.urls[-1]).path
+
+    paths = [await path()]
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"):
+        paths.append(await path())
+    paths.append(await path())
+    with override_settings():
+        monkeypatch.setattr(settings, "ROOT_URLCONF", "django.contrib.auth.urls")
+        paths.append(await path())
+        monkeypatch.undo()
+        paths.append(await path())
+    included = "/slacker/execute/"
+    assert [included, "/", included, "/", included] == paths
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -328,11 +354,21 @@ async def test_the_time_limit() -> None:
         await call(DjangoHttpWorker(transport=Never(), timeout=0.02))
 
 
-@pytest.mark.parametrize("name", ["SLACKER_TIMEOUT", "SLACKER_MAX_REQUEST"])
-@pytest.mark.parametrize("value", [0, -1, "20", None, float("nan")])
-async def test_what_is_no_limit(name: str, value: Any) -> None:
-    """A limit that is no number above 0 is ImproperlyConfigured."""
-    with override_settings(**{name: value}), pytest.raises(ImproperlyConfigured, match=f"{name} must be a number"):
+CENTURIES = 10.0**10
+
+NO_LIMITS = [
+    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in (0, -1, float("nan"), float("inf"), CENTURIES)],
+    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in ("20", None, True)],
+    *[("SLACKER_MAX_REQUEST", value, "at least 1") for value in (0, -1)],
+    *[("SLACKER_MAX_REQUEST", value, "a whole number") for value in ("20", None, True, 0.5, 1e6, float("inf"))],
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), NO_LIMITS)
+async def test_what_is_no_limit(name: str, value: Any, expected: str) -> None:
+    """A limit that would be no argument is ImproperlyConfigured, with its name, what was expected and what came."""
+    message = f"^{name} must be {expected}.*, got {re.escape(repr(value))}$"
+    with override_settings(**{name: value}), pytest.raises(ImproperlyConfigured, match=message):
         await call(through(InProcess()))
 
 
@@ -372,6 +408,35 @@ async def test_settings_are_read_for_each_call() -> None:
     with override_settings(SLACKER_MAX_REQUEST=1), pytest.raises(Exception, match="max_request allows 1"):
         await call(worker)
     assert await call(worker) == 1
+
+
+def test_what_was_made_of_the_settings_is_remembered() -> None:
+    """What was made of the settings is used again until one is changed, be it in its place, and when they are back."""
+    fallbacks: list[str] = []
+    remembered: conf.Remembered[str] = conf.Remembered()
+    with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
+        found, before = remembered.look()
+        remembered.keep(found, "made")
+        _, same = remembered.look()
+        fallbacks.append(KEY)
+        _, changed = remembered.look()
+        fallbacks.pop()
+        _, as_before = remembered.look()
+    assert [before, same, changed, as_before] == [None, "made", None, "made"]
+
+
+def test_what_was_made_while_settings_changed_is_not_remembered() -> None:
+    """What was made while a setting changed, be it in its place, is used for neither the one nor the other."""
+    fallbacks: list[str] = []
+    remembered: conf.Remembered[str] = conf.Remembered()
+    with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
+        found, _ = remembered.look()
+        fallbacks.append(KEY)
+        remembered.keep(found, "made")
+        _, after = remembered.look()
+        fallbacks.pop()
+        _, before = remembered.look()
+    assert [after, before] == [None, None]
 
 
 def test_nothing_is_read_at_import() -> None:

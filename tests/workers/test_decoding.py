@@ -88,3 +88,19 @@ async def test_the_collector_looks_less_often(usual: tuple[int, int, int]) -> No
     finally:
         gc.set_threshold(*before)
     assert seen == {usual[0] if usual[0] != 700 else SELDOM}
+
+
+async def test_who_else_sets_how_often_the_collector_looks_has_the_last_word() -> None:
+    """What the application sets while a reply is decoded stays as it is."""
+
+    def changing() -> Iterator[Any]:
+        gc.set_threshold(50_000, 20, 20)
+        yield from frames()
+
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        await decode(Answers([LARGE]), changing())
+        assert gc.get_threshold()[:2] == (50_000, 20)
+    finally:
+        gc.set_threshold(*before)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -424,11 +426,20 @@ async def test_one_that_is_killed_while_it_starts(held: Held) -> None:
         await assert_works(worker)
 
 
-async def test_one_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_descriptors() -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken"),
+    [(sys, "executable", "/nowhere/python"), (socket, "socketpair", no_descriptors)],
+    ids=["no interpreter", "no descriptors"],
+)
+async def test_one_that_cannot_be_started(where: Any, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the system starts no process the call fails, and did not run."""
     async with ProcessWorker(1) as worker:
         with monkeypatch.context() as patch, pytest.raises(SlackerError, match="cannot be started") as caught:
-            patch.setattr(sys, "executable", "/nowhere/python")
+            patch.setattr(where, name, broken)
             await Slacker(work.echo, worker)("a")
         assert caught.value.executed is False
         await assert_works(worker)
@@ -436,6 +447,7 @@ async def test_one_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
 
 MAIN = """
 import asyncio
+import errno
 from slacker import Slacker, Refused
 from slacker.workers import ProcessWorker
 from tests.workers.work import echo

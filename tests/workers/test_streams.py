@@ -10,7 +10,8 @@ import gc
 import logging
 import re
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from itertools import count
 from typing import Any
@@ -226,6 +227,28 @@ async def test_cancelling_while_nothing_comes(streaming_worker: Worker, source: 
     assert await items.next_chunk() == []
 
 
+async def test_a_failure_after_the_reader_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    """Work that fails while it makes a chunk that nobody waits for any more is named in slacker's log."""
+    begun, may_fail = threading.Event(), threading.Event()
+
+    def fail() -> Iterator[int]:
+        begun.set()
+        assert may_fail.wait(work.LIVENESS)  # liveness bound
+        raise ValueError("late")
+        yield 1
+
+    async with ThreadWorker(1) as worker:
+        waiting = asyncio.ensure_future(stream(Slacker(fail, worker)()).next_chunk())
+        await until(begun.is_set)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        may_fail.set()
+        await until(lambda: caplog.records)
+    del waiting
+    gc.collect()
+    assert [f"{fail.__qualname__}() failed after its caller had gone"] == [line.getMessage() for line in caplog.records]
+
+
 def test_the_loop_ends_with_a_stream_open(streaming_worker: Worker, source: Source) -> None:
     """asyncio.run closes streams that were left open."""
     kept = []
@@ -266,6 +289,18 @@ async def test_connections_are_free_again(hook: str, source: Source) -> None:
             break
         assert await Slacker(work.echo, worker)("next") == "next"
     await source.has_ended()
+
+
+async def test_chunks_are_gone_when_they_were_read(streaming_worker: Worker) -> None:
+    """A stream holds no chunk that was read, from the first one on, once the next but one has come."""
+    items = stream(Slacker(map, streaming_worker)(set, [[number] for number in range(10)]), chunk_size=1)
+    read = []
+    while chunk := await items.next_chunk():
+        read.append(weakref.ref(chunk[0]))
+        del chunk
+        gc.collect()
+        assert [item() for item in read[:-2]] == [None] * len(read[:-2])
+    assert len(read) == 10
 
 
 # --- back-pressure -------------------------------------------------------------------------------------------------
