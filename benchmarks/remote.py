@@ -3,8 +3,8 @@
 All have one process with four threads there; the process pool has one process, which does one thing at a time.
 
 Loop CPU is what off-loading saves, so it is what the ratios are of. It leaves out what other threads
-do: those of RPyC, Pyro5, the process pool and the async ORM, which take turns with the loop, and those of slacker's
-HTTP client, which are not Python's. Process CPU has all of them, but not the far side.
+do: those of RPyC, Pyro5, the process pool and the async ORM, which take turns with the loop. slacker's HTTP
+client has no thread of its own, it works on the loop. Process CPU has all of it, but not the far side.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ def checked_timeout(timeout: object, name: str = "timeout") -> float:
     """Return `timeout` as seconds; raise TypeError or ValueError unless it is a number above 0 that timers can take."""
     if not isinstance(timeout, int | float) or isinstance(timeout, bool):
         raise TypeError(f"{name} must be a number of seconds, got {timeout!r}")
-    if not 0 < timeout <= threading.TIMEOUT_MAX:
-        raise ValueError(f"{name} must be a number of seconds above 0, and no centuries, got {timeout!r}")
+    if not timeout > 0:
+        raise ValueError(f"{name} must be a number of seconds above 0, got {timeout!r}")
+    if timeout > threading.TIMEOUT_MAX:
+        raise ValueError(f"{name} must be at most {threading.TIMEOUT_MAX:.0f} seconds, got {timeout!r}")
     return float(timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +95,8 @@ def batch(*qs: Slacker, return_exceptions: bool = False) -> Slacker:
         ValueError: they are nested too deep.
     """
     for q in qs:
+        if isinstance(q, list | tuple | set | Generator):
+            raise TypeError(f"expected a Slacker, got {type(q).__name__}; write batch(*qs)")
         check_recipe(q)
     if not qs:
         return Slacker(list)()

@@ -86,6 +86,8 @@ class Slacker(Recipe):
 
     def __getattr__(self, name: str) -> NoReturn:
         way = "wrap what needs it in a function" if is_dunder(name) else f"use slacker.attr(q, {name!r})"
+        if name == "add_done_callback":  # it will be asyncio that asks
+            way = f"a recipe is no Future, pass q.fetch() to what waits for one; to record the name, {way}"
         raise AttributeError(f"{name!r} is not recorded on a Slacker; {way}", name=name, obj=self)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:

@@ -405,6 +405,14 @@ def test_batch_of_something_else(given: Any) -> None:
         batch(Slacker(int)("1"), given)
 
 
+@pytest.mark.parametrize("given", [[Slacker(int)()], (), {Slacker(int)()}, (Slacker(int)() for _ in "a")], ids=type)
+def test_batch_of_a_list(given: Any) -> None:
+    """Whoever passes the recipes as a list, as to `asyncio.wait`, is told of the star."""
+    kind = type(given).__name__
+    with pytest.raises(TypeError, match=rf"^expected a Slacker, got {kind}; write batch\(\*qs\)$"):
+        batch(given)
+
+
 # --- batches that fail -----------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -90,11 +91,20 @@ async def test_the_worker_gets_them() -> None:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("timeout", [0, 0.0, -1, -0.5, -math.inf, math.inf, math.nan, 1e300, 10**400])
-def test_timeouts_that_make_no_sense(timeout: float) -> None:
-    """A timeout is above 0 and ends within a lifetime."""
-    with pytest.raises(ValueError, match=r"timeout must be a number of seconds above 0, .*, got "):
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, -0.5, -math.inf, math.nan])
+def test_timeouts_that_are_none(timeout: float) -> None:
+    """A timeout is above 0."""
+    with pytest.raises(ValueError, match=rf"^timeout must be a number of seconds above 0, got {timeout}$"):
         options(q(), timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300, 10**400])
+def test_timeouts_beyond_what_timers_take(timeout: float) -> None:
+    """A timeout that no timer takes is refused, and the error names the longest."""
+    with pytest.raises(ValueError, match=r"^timeout must be at most \d+ seconds, got ") as caught:
+        options(q(), timeout=timeout)
+    (longest,) = re.findall(r"at most (\d+)", str(caught.value))
+    assert chain_of(options(q(), timeout=int(longest))).options.timeout == float(longest)
 
 
 @pytest.mark.parametrize("timeout", ["1", True, False, Decimal(1), 1j, [1], q()])

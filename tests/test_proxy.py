@@ -172,8 +172,14 @@ def test_never_recorded(name: str) -> None:
 @pytest.mark.parametrize("name", PRIVATE)
 def test_private_names_say_what_to_do(name: str) -> None:
     """The error for a private name shows how it is recorded."""
-    with pytest.raises(AttributeError, match=rf"'{name}' is not recorded .*; use slacker\.attr\(q, '{name}'\)"):
+    with pytest.raises(AttributeError, match=rf"'{name}' is not recorded .*[;,] use slacker\.attr\(q, '{name}'\)"):
         getattr(recipe(), name)
+
+
+async def test_asyncio_wait_of_a_recipe() -> None:
+    """`asyncio.wait`, which takes Futures only, fails with an error that says how to get one."""
+    with pytest.raises(AttributeError, match=r"a recipe is no Future, pass q\.fetch\(\)"):
+        await asyncio.wait([recipe()])  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("name", DUNDERS)

@@ -1,4 +1,4 @@
-"""The README holds: its blocks run in the order they stand in, it renders, and what it names exists."""
+"""The README holds: its blocks run in the order they stand in, it renders, and what it and its kin name exists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.rst"
+CONTRIBUTING = HERE.parent / "CONTRIBUTING.rst"
 
 # Runs the blocks given as JSON on standard input in one namespace, each that awaits on a loop of its own, as
 # ``python -m asyncio`` would. Django is set up as the README presupposes.
@@ -54,10 +55,14 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+def read(path: Path) -> docutils.nodes.document:
+    settings = {"halt_level": 2, "report_level": 2, "syntax_highlight": "short"}
+    return docutils.core.publish_doctree(path.read_text(), settings_overrides=settings)
+
+
 @pytest.fixture(scope="module")
 def document() -> docutils.nodes.document:
-    settings = {"halt_level": 2, "report_level": 2, "syntax_highlight": "short"}
-    return docutils.core.publish_doctree(README.read_text(), settings_overrides=settings)
+    return read(README)
 
 
 def blocks(document: docutils.nodes.document, language: str) -> list[str]:
@@ -89,22 +94,32 @@ def test_it_renders_without_a_warning(document: docutils.nodes.document) -> None
     assert document["title"] == "tornado-slacker"
 
 
-def test_the_two_commands_are_shown(document: docutils.nodes.document) -> None:
-    """The two commands of a newcomer stand in the README, as blocks of their own."""
-    assert blocks(document, "console")[:2] == ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"]
+@pytest.mark.parametrize("name", ["CHANGES.rst", "CONTRIBUTING.rst"])
+def test_the_others_render_without_a_warning(name: str) -> None:
+    """So are the texts beside it."""
+    assert read(HERE.parent / name)["title"] == name.removesuffix(".rst").capitalize()
+
+
+def test_the_first_commands_are_shown(document: docutils.nodes.document) -> None:
+    """How to install it and the two commands of a newcomer stand in the README, as blocks of their own."""
+    shown = blocks(document, "console")
+    assert shown[0] == '$ pip install "<checkout>[django,server]"'
+    assert shown[1:3] == ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"]
 
 
 def test_the_map_names_files_that_exist() -> None:
-    """Every file that the map of the code names exists."""
-    text = README.read_text().partition("Map of the code")[2].partition("Imports point")[0]
+    """Every file that the map of the code names exists, and every module of the workers is on it."""
+    text = CONTRIBUTING.read_text().partition("Map of the code")[2].partition("Imports point")[0]
     named = [word.strip(":;,") for word in text.split() if word.strip(":;,").endswith(".py")]
     package = README.parent / "slacker"
 
     assert len(named) > 10
     assert [name for name in named if not list(package.rglob(name.rpartition("/")[2]))] == []
+    workers = {path.name for path in (package / "workers").glob("*.py")} - {"__init__.py"}
+    assert workers - {name.rpartition("/")[2] for name in named} == set()
 
 
-@pytest.mark.parametrize("text", ["README.rst", "CHANGES.rst"])
+@pytest.mark.parametrize("text", ["README.rst", "CHANGES.rst", "CONTRIBUTING.rst"])
 def test_no_sentence_of_a_draft_is_left(text: str) -> None:
     """What is to be filled in, was."""
     words = (README.parent / text).read_text().split()

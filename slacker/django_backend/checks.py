@@ -5,6 +5,7 @@ E001     SLACKER_KEY or a fallback is no key: too short, or not random
 E002     the URLs include the hook, and without DEBUG and SLACKER_KEY it refuses everybody
 E003     SLACKER_SERVER is no URL
 E004     another setting has a value that cannot be used
+E005     SLACKER_WORKER cannot be imported
 W001     the URLs include the hook, and SLACKER_SERVER's host is not in ALLOWED_HOSTS
 W002     the URLs include the hook, and SECURE_SSL_REDIRECT sends calls to SLACKER_SERVER elsewhere
 =======  ==============================================================================================
@@ -22,6 +23,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import validate_host
+from django.utils.module_loading import import_string
 
 from . import conf
 
@@ -37,6 +39,7 @@ def check_hook(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         *_unusable("slacker.E001", conf.keyring, hint=_MAKE_A_KEY),
         *_unusable("slacker.E003", conf.server),
         *_unusable("slacker.E004", conf.allowed_clients, conf.max_request, conf.timeout),
+        *_missing_worker(),
     ]
     if path is None or found:
         return found  # runslacker serves the hook, if anybody does, and looks at nothing of the following
@@ -49,6 +52,20 @@ def _unusable(number: str, *used: Callable[[], object], hint: str | None = None)
             use()
         except ImproperlyConfigured as error:
             yield Error(str(error), hint=hint, id=number)
+
+
+def _missing_worker() -> Iterator[CheckMessage]:
+    path = getattr(settings, "SLACKER_WORKER", None)
+    if not path:
+        return
+    try:
+        import_string(path)
+    except Exception as error:  # the module may raise whatever it likes
+        yield Error(
+            f"SLACKER_WORKER = {path!r} cannot be imported: {error}",
+            hint="It must be the dotted path of a worker class or a worker object.",
+            id="slacker.E005",
+        )
 
 
 def _missing_key() -> Iterator[CheckMessage]:

@@ -1,17 +1,18 @@
 """The settings, read when they are used: what both ends of the hook have in common.
 
-========================  =========================================  ===============================================
-setting                   default                                    meaning
-========================  =========================================  ===============================================
-SLACKER_SERVER            ``"http://127.0.0.1:8000"``                where the hook is; ``host:port`` is read as http
-SLACKER_KEY               derived from SECRET_KEY, on loopback only    the shared secret, at least 32 bytes
-SLACKER_KEY_FALLBACKS     ``[]``                                     secrets that verify as well, while keys rotate
-SLACKER_ALLOWED_CLIENTS   loopback                                   addresses and networks that may call the hook
-SLACKER_MAX_REQUEST       16 MiB                                     most bytes of a request
-SLACKER_AUDIENCE          settings module and database names         names the environment
-SLACKER_TIMEOUT           20                                         seconds for a whole call
-SLACKER_WORKER            none                                       what argument-less Django workers run on
-========================  =========================================  ===============================================
+=========================  =========================================  ===============================================
+setting                    default                                    meaning
+=========================  =========================================  ===============================================
+SLACKER_SERVER             ``"http://127.0.0.1:8000"``                where the hook is; ``host:port`` is read as http
+SLACKER_KEY                derived from SECRET_KEY, on loopback only  the shared secret, at least 32 bytes
+SLACKER_KEY_FALLBACKS      ``[]``                                     secrets that verify as well, while keys rotate
+SLACKER_ALLOWED_CLIENTS    loopback                                   addresses and networks that may call the hook
+SLACKER_MAX_REQUEST        16 MiB                                     most bytes of a request
+SLACKER_AUDIENCE           settings module and database names         names the environment
+SLACKER_TIMEOUT            20                                         seconds for a whole call
+SLACKER_STATEMENT_TIMEOUT  ``False``                                  let PostgreSQL end statements at that limit
+SLACKER_WORKER             none                                       what argument-less Django workers run on
+=========================  =========================================  ===============================================
 
 A setting that cannot be used raises ImproperlyConfigured, where it is used and in ``manage.py check``.
 """
@@ -53,6 +54,7 @@ __all__ = [
     "server",
     "settings_module",
     "timeout",
+    "with_scheme",
 ]
 
 HOW_TO_MAKE_A_KEY = "python -c 'import secrets; print(secrets.token_hex(32))'"
@@ -258,10 +260,15 @@ def server() -> str:
 
 @functools.lru_cache(maxsize=16)
 def _server(given: str) -> str:
-    url = given if "://" in given else f"http://{given}"
+    url = with_scheme(given)
     if not _is_plain_url(url):
         raise ImproperlyConfigured(f"SLACKER_SERVER must be a URL such as 'http://127.0.0.1:8000', got {given!r}")
     return url
+
+
+def with_scheme(address: str) -> str:
+    """Return a URL as it is, and ``host:port`` as one of http."""
+    return address if "://" in address else f"http://{address}"
 
 
 def _is_plain_url(url: str) -> bool:

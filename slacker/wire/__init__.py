@@ -6,8 +6,8 @@
                                                       perform, for each call
     outcomes <---Answers.take--- frames <-----------  encode_outcome
 
-`serve` is the whole far side, the same for a web server, a local process and a cluster. `requests` and `replies` have
-the two forms and encode them, `heads` and `answers` read them; `pickling` is the only module that pickles.
+`serve` is the whole far side, the same for a web server and a local process. `requests` and `replies` have the two
+forms and encode them, `heads` and `answers` read them; `pickling` is the only module that pickles.
 """
 
 from __future__ import annotations

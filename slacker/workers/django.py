@@ -137,7 +137,7 @@ class _Http(HttpWorker):
         host: str | None = None,
         **limits: Any,
     ) -> None:
-        self._url = None if url is None else checked_url(url)
+        self._url = None if url is None else checked_url(conf.with_scheme(url))
         self._keyring = None if key is None else Keyring(key)
         self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
@@ -175,6 +175,7 @@ class _Http(HttpWorker):
     @staticmethod
     def hint(status: int) -> str:
         return {
+            0: "Is `manage.py runslacker` running there, and is SLACKER_SERVER its address?",
             301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
             "its trailing slash",
             302: "a middleware, probably for logging in, redirects the hook's URL",
@@ -213,7 +214,8 @@ class DjangoHttpWorker(Shareable, HttpWorker):
     its own. What is not given comes from the settings, when it is used (`slacker.django_backend.conf`).
 
     Args:
-        url: of the hook; by default SLACKER_SERVER, and if that has no path the one of the URL include.
+        url: of the hook, ``host:port`` is read as http; by default SLACKER_SERVER. If it has no path, the one of the
+            URL include.
         key: the shared secret or secrets; by default SLACKER_KEY and SLACKER_KEY_FALLBACKS. On loopback one derived
             of SECRET_KEY will do.
         timeout: seconds for the whole call; by default SLACKER_TIMEOUT.

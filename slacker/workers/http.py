@@ -149,8 +149,9 @@ class HttpWorker(Worker):
 
     @staticmethod
     def hint(status: int) -> str:
-        """Return the likely cause of an HTTP status that did not come from the hook."""
+        """Return the likely cause of an HTTP status that did not come from the hook; of 0, that nobody was reached."""
         return {
+            0: "Is a server with the hook running there?",
             403: "the key, the audience or this host's address is not one that the hook accepts, or no hook is there",
             404: "no hook is at this address",
             405: "no hook is at this address",

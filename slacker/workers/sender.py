@@ -56,7 +56,7 @@ class Sender:
     Args:
         max_connections: kept open by the transport.
         transport: what sends the bytes; made when it is first needed, if there is none.
-        hint: tells the likely cause of an HTTP status that did not come from the hook.
+        hint: tells the likely cause of an HTTP status that did not come from the hook; 0 if nobody was reached.
         max_reply: most bytes of a result.
         max_batch: most calls of a request.
     """
@@ -112,7 +112,7 @@ class Sender:
         try:
             return signature, await transport.post(endpoint.url, headers, body)
         except NotSent as error:
-            raise _not_reached(endpoint, error) from error
+            raise self._not_reached(endpoint, error) from error
         except Exception as error:
             raise _broken(endpoint, error) from error
 
@@ -151,7 +151,7 @@ class Sender:
                 return
             except NotSent as error:
                 if unreached:
-                    raise _not_reached(endpoint, error) from error
+                    raise self._not_reached(endpoint, error) from error
                 unreached = True
             except Refused as refused:  # of the whole request, so nothing has come yet
                 if skewed or "time" not in refused.details:
@@ -210,6 +210,10 @@ class Sender:
         if endpoint.host is not None:
             headers["host"] = endpoint.host
         return signature, headers
+
+    def _not_reached(self, endpoint: Endpoint, error: NotSent) -> TransportError:
+        message = f"{endpoint.url} cannot be reached, nothing was sent: {error}. {self._hint(0)}"
+        return TransportError(message, executed=False)
 
     def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview) -> TransportError:
         shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
@@ -313,10 +317,6 @@ async def _digest(body: bytes) -> str:
 
 def _is_ours(answer: Answer | Arriving) -> bool:
     return answer.status == 200 and answer.content_type.partition(";")[0] == CONTENT_TYPE
-
-
-def _not_reached(endpoint: Endpoint, error: NotSent) -> TransportError:
-    return TransportError(f"{endpoint.url} cannot be reached, nothing was sent: {error}", executed=False)
 
 
 def _broken(endpoint: Endpoint, error: Exception) -> TransportError:

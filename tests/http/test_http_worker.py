@@ -411,7 +411,8 @@ async def test_sends_again_what_was_not_sent() -> None:
 async def test_sends_again_only_once() -> None:
     """Two attempts, and then the error says that nothing was sent."""
     worker, transport = paired(NotSent("no route"), NotSent("still none"), NotSent("third"))
-    with pytest.raises(TransportError, match="nothing was sent: still none") as caught:
+    whole = r"^http:\S+ cannot be reached, nothing was sent: still none\. Is a server with the hook running there\?$"
+    with pytest.raises(TransportError, match=whole) as caught:
         await Slacker(echo, worker)(1)
     assert (caught.value.executed, transport.posts) == (False, 2)
 
@@ -978,8 +979,8 @@ async def test_logs_a_line_for_each_call(caplog: pytest.LogCaptureFixture) -> No
         ({"host": ""}, ValueError, "must be a host"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1, got 0"),
         ({"max_queue": -1}, ValueError, "max_queue must be at least 0, got -1"),
-        ({"timeout": 0}, ValueError, "timeout must be a number of seconds above 0, .*got 0"),
-        ({"timeout": math.inf}, ValueError, "timeout must be .* no centuries, got inf"),
+        ({"timeout": 0}, ValueError, "timeout must be a number of seconds above 0, got 0"),
+        ({"timeout": math.inf}, ValueError, r"timeout must be at most \d+ seconds, got inf"),
         ({"timeout": math.nan}, ValueError, "timeout"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -35,6 +35,8 @@ RIGHT: list[dict[str, Any]] = [
     {"SLACKER_SERVER": "http://10.1.2.3", "ALLOWED_HOSTS": ["*"]},
     {"SLACKER_SERVER": "http://10.1.2.3", "SECURE_SSL_REDIRECT": True, "ROOT_URLCONF": None},
     {"SECURE_SSL_REDIRECT": True, "SECURE_REDIRECT_EXEMPT": ["^slacker/"]},
+    {"SLACKER_WORKER": "slacker.django_backend.testing.InlineWorker"},
+    {"SLACKER_WORKER": None},
     {"SLACKER_ALLOWED_CLIENTS": ["10.0.0.0/8", "::1", ""], "SLACKER_TIMEOUT": 5, "SLACKER_MAX_REQUEST": 1 << 30},
 ]
 
@@ -51,6 +53,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("slacker.E004", {"SLACKER_ALLOWED_CLIENTS": ["10.0.0.0/99"]}),
     ("slacker.E004", {"SLACKER_TIMEOUT": 0}),
     ("slacker.E004", {"SLACKER_MAX_REQUEST": "16 MiB"}),
+    ("slacker.E005", {"SLACKER_WORKER": "no.such.module"}),
+    ("slacker.E005", {"SLACKER_WORKER": "undotted"}),
+    ("slacker.E005", {"SLACKER_WORKER": "slacker.workers.NoSuchWorker"}),
+    ("slacker.E005", {"SLACKER_WORKER": 5, "ROOT_URLCONF": None}),
     ("slacker.W001", {"SLACKER_SERVER": "http://10.1.2.3"}),
     ("slacker.W001", {"SLACKER_SERVER": "http://[::1]:8000"}),
     ("slacker.W001", {"ALLOWED_HOSTS": []}),

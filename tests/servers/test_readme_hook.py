@@ -1,9 +1,12 @@
-"""The README's steps to the hook, followed word for word in a project made by ``django-admin startproject``."""
+"""The README's steps to the hook, followed word for word: in a project made by ``django-admin startproject``, and
+without Django.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import secrets
 import socket
@@ -117,6 +120,13 @@ def shown_command(steps: dict[str, str], name: str, port: int) -> list[str]:
     return match[1].split()
 
 
+def test_the_key_of_step_one(steps: dict[str, str]) -> None:
+    """The command of the first step leaves a key in the variable that the settings read."""
+    command = steps["hook-key"].removeprefix("$ ").replace("python", sys.executable)
+    done = subprocess.run(["sh", "-c", f'{command}; echo "$SLACKER_KEY"'], capture_output=True, text=True, timeout=60)
+    assert re.fullmatch(r"[0-9a-f]{64}\n", done.stdout)
+
+
 def test_the_check_of_step_three_finds_nothing(site: Path, steps: dict[str, str], port: int) -> None:
     """``manage.py check`` has nothing to say of a project set up as the README says."""
     assert "no issues" in run(site, *shown_command(steps, "hook-check", port))
@@ -145,3 +155,19 @@ def test_a_client_with_another_key_is_refused(site: Path, steps: dict[str, str],
         pytest.raises(AssertionError, match=r"TransportError: .*403.*SLACKER_KEY"),
     ):
         run(site, "client.py", key=secrets.token_hex(32))
+
+
+# --- without Django --------------------------------------------------------------------------------------------------
+
+
+def test_a_hook_without_django(tmp_path: Path, steps: dict[str, str]) -> None:
+    """The plain application is served, and the plain worker has a function run there, as the README shows."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    here = {name: step.replace("127.0.0.1:8200", f"127.0.0.1:{port}") for name, step in steps.items()}
+    (tmp_path / "far.py").write_text(here["hook-plain-app"])
+    (tmp_path / "client.py").write_text(here["hook-plain-client"])
+
+    with serving(tmp_path, port, *shown_command(here, "hook-plain-server", port)):
+        assert run(tmp_path, "-W", "error", "client.py") == f"{platform.node()}\n"

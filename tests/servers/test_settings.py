@@ -99,6 +99,16 @@ async def test_an_address(given: str | None, url: str) -> None:
     assert {url} == set(nowhere.urls)
 
 
+@pytest.mark.parametrize("given", ["http://127.0.0.1:8100", "127.0.0.1:8100"])
+async def test_an_address_may_be_given(given: str) -> None:
+    """The address given to a worker is read as the setting is, and an error over it tells what to look at."""
+    nowhere = Nowhere()
+    hint = r"there is nothing\. Is `manage\.py runslacker` running there, and is SLACKER_SERVER its address\?$"
+    with pytest.raises(TransportError, match=hint):
+        await call(DjangoHttpWorker(given, transport=nowhere))
+    assert {"http://127.0.0.1:8100/slacker/execute/"} == set(nowhere.urls)
+
+
 @pytest.mark.parametrize(
     "given",
     [

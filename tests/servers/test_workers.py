@@ -108,6 +108,7 @@ async def test_a_subclass_is_another_place(engines: list[HttpWorker]) -> None:
     [
         (lambda: DjangoHttpWorker(), "DjangoHttpWorker()"),
         (lambda: DjangoHttpWorker(key="k" * 32), "DjangoHttpWorker('SLACKER_SERVER', max_connections=8)"),
+        (lambda: DjangoHttpWorker("127.0.0.1:8000"), "DjangoHttpWorker('http://127.0.0.1:8000', max_connections=8)"),
         (
             lambda: DjangoHttpWorker("http://127.0.0.1/", max_connections=2),
             "DjangoHttpWorker('http://127.0.0.1/', max_connections=2)",
@@ -219,7 +220,7 @@ async def test_a_setting_that_names_no_worker(path: str) -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"url": "127.0.0.1:8000"}, "http:// or https://"),
+        ({"url": "ftp://127.0.0.1:8000"}, "http:// or https://"),
         ({"key": "short"}, "at least 32 bytes"),
         ({"key": b""}, "at least 32 bytes"),
         ({"timeout": 0}, "timeout must be a number of seconds above 0"),
