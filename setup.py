@@ -9,11 +9,12 @@ assert version, 'slacker/__init__.py has no line __version__ = "..."'
 
 django = ["Django>=5.2"]
 server = [*django, "granian[reload]>=2.8"]
+dask = ["distributed>=2025.1"]
 bench = [
     *server,
+    *dask,
     "aiohttp>=3.10",
     "anyio>=4",
-    "distributed>=2025.1",
     "gunicorn>=27",
     "matplotlib>=3.9",
     "Pyro5>=5.15",
@@ -36,6 +37,7 @@ setup(
     extras_require={
         "django": django,
         "server": server,
+        "dask": dask,
         "demo": demo,
         "test": [
             *bench,

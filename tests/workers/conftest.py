@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from slacker import Worker
 from slacker.workers import DaskWorker, DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
@@ -93,20 +93,17 @@ def hook() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[LocalCluster]:
-    """A Dask cluster of two processes."""
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=2,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as made:
-        yield made
+def cluster() -> Iterator[str]:
+    """The address of a Dask cluster, in a process of its own: what Dask does there is not seen by other tests."""
+    command = [sys.executable, "-m", "tests.workers.cluster"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate()
 
 
-@pytest.fixture(scope="session")
-def dask_client(cluster: LocalCluster) -> Iterator[Client]:
+@pytest.fixture
+def dask_client(cluster: str) -> Iterator[Client]:
     with Client(cluster) as client:
         yield client
 

@@ -48,9 +48,9 @@ async def test_equal_calls_run_each(worker: DaskWorker, tmp_path: Path) -> None:
     assert (tmp_path / "ran").read_text() == "xxx"
 
 
-async def test_a_client_on_the_loop(cluster: LocalCluster) -> None:
+async def test_a_client_on_the_loop(cluster: str) -> None:
     """A client that lives on the loop which makes the calls will do as well."""
-    async with Client(cluster.scheduler_address, asynchronous=True) as client:
+    async with Client(cluster, asynchronous=True) as client:
         assert await Slacker(work.echo, DaskWorker(client))("here") == "here"
 
 
@@ -81,9 +81,9 @@ async def test_work_that_kills_its_process(worker: DaskWorker) -> None:
     assert await Slacker(work.echo, worker)("next") == "next"
 
 
-async def test_a_client_that_is_closed(cluster: LocalCluster) -> None:
+async def test_a_client_that_is_closed(cluster: str) -> None:
     """A call that is under way when the client closes fails, and nobody knows whether it ran; later ones never do."""
-    async with Client(cluster.scheduler_address, asynchronous=True) as client:
+    async with Client(cluster, asynchronous=True) as client:
         worker = DaskWorker(client)
         await Slacker(work.echo, worker)("begin")
         running = Slacker(work.nap, worker)(1).fetch()
