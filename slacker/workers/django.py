@@ -28,10 +28,10 @@ from ..signing import Keyring
 from .base import Worker, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
-from .http import HttpWorker, Transport, checked_url
+from .http.sender import Endpoint
+from .http.transport import Transport, checked_host
+from .http.worker import HttpWorker, checked_url
 from .local import ThreadWorker
-from .sender import Endpoint
-from .transport import checked_host
 
 __all__ = ["DjangoHttpWorker", "DjangoProcessWorker", "DjangoThreadWorker", "DjangoWorker"]
 

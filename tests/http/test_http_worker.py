@@ -26,9 +26,9 @@ from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportErro
 from slacker.chain import Chain, capture
 from slacker.outcome import Value
 from slacker.wire import encode_call
-from slacker.workers import line, sender
-from slacker.workers.http import Answer, Endpoint, HttpWorker, NotSent
-from slacker.workers.line import Line, PendingCall
+from slacker.workers.http import Answer, HttpWorker, NotSent, line, sender
+from slacker.workers.http.line import Line, PendingCall
+from slacker.workers.http.sender import Endpoint
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, run_script, ticking

@@ -20,7 +20,8 @@ import pytest
 
 import slacker
 from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, batch, options, stream, wsgi
-from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker, sender
+from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker
+from slacker.workers.http import sender
 from tests.http.servers import AUDIENCE, KEY, Faulty, HttpServer, make_hook
 
 from . import work

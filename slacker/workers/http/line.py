@@ -20,10 +20,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast, final
 
-from ..chain import Chain
-from ..errors import SlackerError
-from ..outcome import Error, Outcome
-from ..wire import MAX_CHAINS, EncodedCall
+from ...chain import Chain
+from ...errors import SlackerError
+from ...outcome import Error, Outcome
+from ...wire import MAX_CHAINS, EncodedCall
 
 __all__ = ["LATE", "Line", "PendingCall", "Reply", "Stopped"]
 

@@ -1,8 +1,4 @@
-"""`HttpWorker`: chains replayed by another server, through a signed hook.
-
-run: encode -> wait in line for a connection -> sign -> POST -> verify and decode, a frame a turn of the loop
-`line`                           `sender`, over a `transport`
-"""
+"""`HttpWorker`: what it is given, what each of its calls may take, and what a call that failed is told."""
 
 from __future__ import annotations
 
@@ -15,19 +11,19 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from .. import wire
-from ..arguments import check_count, checked_timeout
-from ..chain import Chain
-from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
-from ..outcome import Error, Outcome, Value
-from ..signing import Keyring
-from .base import Worker, log_call, logger, refusal_in
+from ... import wire
+from ...arguments import check_count, checked_timeout
+from ...chain import Chain
+from ...errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
+from ...outcome import Error, Outcome, Value
+from ...signing import Keyring
+from ..base import Worker, log_call, logger, refusal_in
+from ..loops import ByLoop
 from .line import LATE, Line, PendingCall, Stopped
-from .loops import ByLoop
 from .sender import MAX_REQUEST, Endpoint, Sender, now
-from .transport import Address, Answer, HttpTransport, NotSent, Transport, checked_host
+from .transport import Address, Transport, checked_host
 
-__all__ = ["Answer", "HttpTransport", "HttpWorker", "NotSent", "Transport"]
+__all__ = ["HttpWorker", "checked_url"]
 
 MAX_BATCH = 4
 MAX_REPLY = 256 << 20

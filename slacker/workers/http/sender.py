@@ -18,12 +18,12 @@ from functools import partial
 from itertools import chain as in_a_row
 from typing import final
 
-from .. import wire
-from ..chain import Chain
-from ..errors import DeadlineExceeded, ProtocolError, Refused, TransportError
-from ..outcome import Error, Value
-from ..signing import Keyring, OpenedFrame, ReplyOpener, Signature
-from .decoding import AT_ONCE, Pace, decode
+from ... import wire
+from ...chain import Chain
+from ...errors import DeadlineExceeded, ProtocolError, Refused, TransportError
+from ...outcome import Error, Value
+from ...signing import Keyring, OpenedFrame, ReplyOpener, Signature
+from ..decoding import AT_ONCE, Pace, decode
 from .line import Held, PendingCall, Reply
 from .transport import Answer, Arriving, HttpTransport, NotSent, StreamingTransport, Transport
 
