@@ -80,13 +80,17 @@ LAYERS = {
     "workers.http.transport": Layer(
         "workers.loops workers.http.connecting workers.http.connection workers.http.spread", "asyncio"
     ),
-    "workers.http.line": Layer("chain outcome errors wire", "asyncio"),
+    "workers.http.endpoint": Layer("errors signing workers.http.transport"),
+    "workers.http.call": Layer("chain outcome wire workers.http.endpoint", "asyncio"),
+    "workers.http.line": Layer("errors outcome wire workers.http.call", "asyncio"),
     "workers.http.sender": Layer(
-        "chain outcome errors signing wire workers.decoding workers.http.line workers.http.transport", "asyncio"
+        "chain errors outcome signing wire workers.decoding "
+        "workers.http.call workers.http.endpoint workers.http.line workers.http.transport",
+        "asyncio",
     ),
     "workers.http.worker": Layer(
-        "arguments chain outcome errors signing wire workers.base workers.loops "
-        "workers.http.line workers.http.sender workers.http.transport",
+        "arguments chain outcome errors signing wire workers.base workers.loops workers.http.call "
+        "workers.http.endpoint workers.http.line workers.http.sender workers.http.transport",
         "asyncio",
     ),
     "workers.http": Layer("workers.http.transport workers.http.worker"),
@@ -97,7 +101,7 @@ LAYERS = {
     "workers.django": Layer(
         "arguments chain outcome signing "
         "workers.base workers.django_engines workers.django_processes workers.local "
-        "workers.http.sender workers.http.transport workers.http.worker "
+        "workers.http.endpoint workers.http.transport workers.http.worker "
         "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
         "django_backend.transactions",
         "asyncio django",

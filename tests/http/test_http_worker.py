@@ -27,8 +27,9 @@ from slacker.chain import Chain, capture
 from slacker.outcome import Value
 from slacker.wire import encode_call
 from slacker.workers.http import Answer, HttpWorker, NotSent, line, sender
-from slacker.workers.http.line import Line, PendingCall
-from slacker.workers.http.sender import Endpoint
+from slacker.workers.http.call import PendingCall
+from slacker.workers.http.endpoint import Endpoint
+from slacker.workers.http.line import Line
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, run_script, ticking
@@ -229,7 +230,7 @@ class Impatient(HttpWorker):
         super().__init__("http://paired/", key=KEY, audience=AUDIENCE, transport=transport, **options)
         self.timeouts = iter(timeouts)
 
-    async def endpoint(self) -> Endpoint:
+    async def _endpoint_now(self) -> Endpoint:
         return dataclasses.replace(self._endpoint, timeout=next(self.timeouts))
 
 
@@ -1007,7 +1008,7 @@ async def test_raises_what_a_subclass_raises() -> None:
     """An error in finding the address is the caller's, as it is; nothing is sent."""
 
     class Unconfigured(HttpWorker):
-        async def endpoint(self) -> Endpoint:
+        async def _endpoint_now(self) -> Endpoint:
             raise TimeoutError("no settings")
 
     transport = Paired()
@@ -1017,7 +1018,7 @@ async def test_raises_what_a_subclass_raises() -> None:
 
 
 async def test_sends_options_of_a_subclass() -> None:
-    """What `options` returns reaches whoever performs the chain there, with the most that a reply may have."""
+    """What it sends along reaches whoever performs the chain there, with the most that a reply may have."""
     seen: list[dict[str, Any]] = []
 
     def perform(chain: Any, options: Any) -> Any:
@@ -1025,7 +1026,7 @@ async def test_sends_options_of_a_subclass() -> None:
         return capture(chain)
 
     class French(HttpWorker):
-        def options(self) -> str:
+        def _options_now(self) -> str:
             return wire.encode_options({"language": "fr", "max_reply": 5000})
 
     hook = make_hook(perform=perform)

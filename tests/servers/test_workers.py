@@ -79,6 +79,15 @@ def test_it_is_an_http_worker() -> None:
     assert isinstance(DjangoHttpWorker(), HttpWorker)
 
 
+def test_it_offers_what_the_others_do() -> None:
+    """It forwards to its engine, so it must not inherit what only the engine can do."""
+
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(DjangoHttpWorker) == public(DjangoThreadWorker)
+
+
 def test_threads_are_another_place() -> None:
     """Workers of different kinds differ, and so does whatever is no worker of this sort."""
     assert len({DjangoThreadWorker(), DjangoHttpWorker(), DjangoProcessWorker()}) == 3

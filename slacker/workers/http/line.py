@@ -17,101 +17,23 @@ import asyncio
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast, final
 
-from ...chain import Chain
 from ...errors import SlackerError
 from ...outcome import Error, Outcome
-from ...wire import MAX_CHAINS, EncodedCall
+from ...wire import MAX_CHAINS
+from .call import CLOSED, LATE, PendingCall, Send, Stopped
 
-__all__ = ["LATE", "Line", "PendingCall", "Reply", "Stopped"]
-
-LATE, CLOSED = "late", "closed"
-"""Why a call was stopped."""
+__all__ = ["Held", "Line"]
 
 SHARED_BYTES = 64 << 10
 """Most bytes of a request that calls share: what sharing saves is only worth it for small ones."""
-
-Reply: TypeAlias = list[Outcome] | Callable[[], Awaitable[list[Outcome]]]
-"""What happened to each call; or decodes what has arrived, which may take a while, and returns that."""
-
-Send: TypeAlias = Callable[[Sequence["PendingCall"]], Awaitable[Reply]]
-"""Sends calls in one request, and returns when the answer has arrived."""
-
 
 Held: TypeAlias = "weakref.WeakSet[Callable[[], None]]"
 """What gives up the streams that have a connection. Weak: whoever drops a stream, with a loop that was closed, drops
 its connection.
 """
-
-
-class Stopped(Exception):
-    """A call was stopped; why, and whether it had been sent, stands in its `PendingCall`."""
-
-
-@final
-class PendingCall:
-    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are the loop's.
-
-    Args:
-        chain: what is called.
-        encoded: the same, to be sent.
-        group: what calls must have in common to share a request.
-        room: bytes that it may have, all in all.
-        begun: when it was made.
-        deadline: when it must have been answered.
-    """
-
-    __slots__ = (
-        "begun",
-        "cancels",
-        "chain",
-        "deadline",
-        "encoded",
-        "future",
-        "group",
-        "holds",
-        "room",
-        "send",
-        "sent",
-        "stopped",
-        "task",
-    )
-
-    def __init__(
-        self, chain: Chain, encoded: EncodedCall, group: Any, room: int, begun: float, deadline: float
-    ) -> None:
-        self.chain = chain
-        self.encoded = encoded
-        self.group = group
-        self.room = room
-        self.begun = begun
-        self.deadline = deadline
-        self.sent: float | None = None
-        self.stopped = ""
-        self.holds = False  # whether it is to keep its connection
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[Any] = task
-        self.cancels = task.cancelling()
-        self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
-        self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
-
-    def stop(self, why: str) -> None:
-        """Let whoever awaits it have `Stopped`."""
-        if self.stopped:
-            return
-        self.stopped = why
-        if self.future is None:
-            self.task.cancel()
-        elif not self.future.done():
-            self.future.set_exception(Stopped())
-
-    def done(self) -> None:
-        """Let go of task and Future, which hold what came of them: a failure's traceback leads here."""
-        del self.task
-        self.future = self.send = None
 
 
 @final

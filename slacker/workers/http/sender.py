@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain as in_a_row
 from typing import final
@@ -22,31 +20,18 @@ from ... import wire
 from ...chain import Chain
 from ...errors import DeadlineExceeded, ProtocolError, Refused, TransportError
 from ...outcome import Error, Value
-from ...signing import Keyring, OpenedFrame, ReplyOpener, Signature
+from ...signing import OpenedFrame, ReplyOpener, Signature
 from ..decoding import AT_ONCE, Pace, decode
-from .line import Held, PendingCall, Reply
+from .call import PendingCall, Reply
+from .endpoint import Endpoint, is_ours, now
+from .line import Held
 from .transport import Answer, Arriving, HttpTransport, NotSent, StreamingTransport, Transport
 
-__all__ = ["MAX_REQUEST", "Endpoint", "Sender", "now"]
+__all__ = ["Sender"]
 
-CONTENT_TYPE = "application/x-tornado-slacker"
 HASH_IN_THREAD = 256 << 10
-MAX_REQUEST = 16 << 20
 FRAMES = 64 << 10
 """Bytes of a reply that are no result, or its eighth, whichever is more: what frames have besides."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where requests go and how they are signed."""
-
-    url: str
-    keyring: Keyring
-    audience: str = ""
-    host: str | None = None
-    timeout: float = 20.0
-    max_request: int = MAX_REQUEST
 
 
 @final
@@ -56,22 +41,13 @@ class Sender:
     Args:
         max_connections: kept open by the transport.
         transport: what sends the bytes; made when it is first needed, if there is none.
-        hint: tells the likely cause of an HTTP status that did not come from the hook; 0 if nobody was reached.
         max_reply: most bytes of a result.
         max_batch: most calls of a request.
     """
 
-    def __init__(
-        self,
-        max_connections: int,
-        transport: Transport | None,
-        hint: Callable[[int], str],
-        max_reply: int,
-        max_batch: int,
-    ) -> None:
+    def __init__(self, max_connections: int, transport: Transport | None, max_reply: int, max_batch: int) -> None:
         self._max_connections = max_connections
         self._transport = transport
-        self._hint = hint
         self._max_reply = max_reply
         self._max_answer = max_batch * (max_reply + max_reply // 8 + FRAMES)
         self.offset = 0  # milliseconds by which the other side's clock is ahead, as it told us
@@ -83,19 +59,21 @@ class Sender:
 
     async def send(self, calls: Sequence[PendingCall]) -> Reply:
         """Send `calls` in one request, and once more if it could not be sent."""
-        endpoint, options = calls[0].group
+        group = calls[0].group
+        assert group is not None  # it is no stream
+        endpoint, options = group
         body = wire.envelope([call.encoded for call in calls], options)
         transport = self._transport or self._make_transport(endpoint.timeout)
         digest = hashlib.sha256(body).hexdigest() if len(body) <= HASH_IN_THREAD else await _digest(body)
-        signature, headers = self._sign(endpoint, body, digest)
+        signature, headers = endpoint.sign(body, digest, now() + self.offset)
         try:
             answer = await transport.post(endpoint.url, headers, body)
         except NotSent:
             signature, answer = await self._send_again(transport, endpoint, body, digest)
         except Exception as error:
-            raise _broken(endpoint, error) from error
-        if not _is_ours(answer):
-            raise self._not_ours(endpoint, answer.status, answer.content_type, answer.body)
+            raise endpoint.broken(error) from error
+        if not is_ours(answer):
+            raise endpoint.not_ours(answer.status, answer.content_type, answer.body)
         frames = ReplyOpener(endpoint.keyring.signing, signature, len(answer.body)).feed(answer.body)
         return _begin_to_decode([call.chain for call in calls], frames)
 
@@ -108,13 +86,13 @@ class Sender:
     async def _send_again(
         self, transport: Transport, endpoint: Endpoint, body: bytes, digest: str
     ) -> tuple[Signature, Answer]:
-        signature, headers = self._sign(endpoint, body, digest)
+        signature, headers = endpoint.sign(body, digest, now() + self.offset)
         try:
             return signature, await transport.post(endpoint.url, headers, body)
         except NotSent as error:
-            raise self._not_reached(endpoint, error) from error
+            raise endpoint.not_reached(error) from error
         except Exception as error:
-            raise _broken(endpoint, error) from error
+            raise endpoint.broken(error) from error
 
     # --- streams ----------------------------------------------------------------------------------------------
 
@@ -151,7 +129,7 @@ class Sender:
                 return
             except NotSent as error:
                 if unreached:
-                    raise self._not_reached(endpoint, error) from error
+                    raise endpoint.not_reached(error) from error
                 unreached = True
             except Refused as refused:  # of the whole request, so nothing has come yet
                 if skewed or "time" not in refused.details:
@@ -162,7 +140,7 @@ class Sender:
     async def _stream_once(
         self, transport: StreamingTransport, endpoint: Endpoint, chain: Chain, body: bytes, limit: float, held: Held
     ) -> AsyncGenerator[Value | Error, None]:
-        signature, headers = self._sign(endpoint, body, await _digest(body))
+        signature, headers = endpoint.sign(body, await _digest(body), now() + self.offset)
         opener = ReplyOpener(endpoint.keyring.signing, signature, sys.maxsize, self._max_reply + FRAMES)
         arrivals = wire.Arrivals()
         pace = Pace()
@@ -179,9 +157,9 @@ class Sender:
         try:
             pieces = aiter(arriving)
             due = loop.time() + limit
-            if not _is_ours(arriving):
+            if not is_ours(arriving):
                 began = await _beginning(pieces, due)
-                raise self._not_ours(endpoint, arriving.status, arriving.content_type, began)
+                raise endpoint.not_ours(arriving.status, arriving.content_type, began)
             while piece := await _next_piece(pieces, endpoint, chain, limit, due):
                 for frame in opener.feed(piece):
                     await pace.before(len(frame[2]))  # however many came at once
@@ -200,27 +178,6 @@ class Sender:
         finally:
             held.discard(give_up)
             await opened.__aexit__(None, None, None)
-
-    # --- headers, and what goes wrong -------------------------------------------------------------------------
-
-    def _sign(self, endpoint: Endpoint, body: bytes, digest: str) -> tuple[Signature, dict[str, str]]:
-        key = endpoint.keyring.signing
-        signature = Signature.make(key, endpoint.audience, now() + self.offset, body, digest=digest)
-        headers = {"content-type": CONTENT_TYPE, "slacker-signature": str(signature)}
-        if endpoint.host is not None:
-            headers["host"] = endpoint.host
-        return signature, headers
-
-    def _not_reached(self, endpoint: Endpoint, error: NotSent) -> TransportError:
-        message = f"{endpoint.url} cannot be reached, nothing was sent: {error}. {self._hint(0)}"
-        return TransportError(message, executed=False)
-
-    def _not_ours(self, endpoint: Endpoint, status: int, content_type: str, body: bytes | memoryview) -> TransportError:
-        shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
-        began = f". It began: {shown}" if shown else ""
-        return TransportError(
-            f"{endpoint.url} answered {status} {content_type[:100]}: {self._hint(status)}{began}", status=status
-        )
 
 
 def _begin_to_decode(chains: Sequence[Chain], frames: Iterator[OpenedFrame]) -> Reply:
@@ -267,7 +224,7 @@ async def _arriving(
             raise TransportError(message) from None
         raise DeadlineExceeded(f"{chain.outline()}: no answer of {endpoint.url} within {limit:g} s") from None
     except Exception as error:
-        raise _broken(endpoint, error) from error
+        raise endpoint.broken(error) from error
     finally:
         held.discard(give_up)
 
@@ -289,7 +246,7 @@ async def _next_piece(
     except TimeoutError:
         raise DeadlineExceeded(f"{chain.outline()}: no chunk came from {endpoint.url} for {limit:g} s") from None
     except Exception as error:
-        raise _broken(endpoint, error) from error
+        raise endpoint.broken(error) from error
 
 
 @contextmanager
@@ -313,16 +270,3 @@ def _abandoned_after(limit: float, give_up: Callable[[], None], chain: Chain) ->
 
 async def _digest(body: bytes) -> str:
     return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
-
-
-def _is_ours(answer: Answer | Arriving) -> bool:
-    return answer.status == 200 and answer.content_type.partition(";")[0] == CONTENT_TYPE
-
-
-def _broken(endpoint: Endpoint, error: Exception) -> TransportError:
-    return TransportError(f"{endpoint.url}: the connection failed after the request may have left: {error!r}")
-
-
-def now() -> int:
-    """Return milliseconds since 1970, by the clock of this side."""
-    return time.time_ns() // 1_000_000

@@ -19,8 +19,10 @@ from ...outcome import Error, Outcome, Value
 from ...signing import Keyring
 from ..base import Worker, log_call, logger, refusal_in
 from ..loops import ByLoop
-from .line import LATE, Line, PendingCall, Stopped
-from .sender import MAX_REQUEST, Endpoint, Sender, now
+from .call import LATE, PendingCall, Stopped
+from .endpoint import MAX_REQUEST, Endpoint, now
+from .line import Line
+from .sender import Sender
 from .transport import Address, Transport, checked_host
 
 __all__ = ["HttpWorker", "checked_url"]
@@ -99,7 +101,7 @@ class HttpWorker(Worker):
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._max_reply = max_reply
-        self._sender = Sender(max_connections, transport, self.hint, max_reply, max_batch)
+        self._sender = Sender(max_connections, transport, max_reply, max_batch)
         self._lines = ByLoop(functools.partial(Line, max_connections, max_batch))
 
     async def run(self, chain: Chain) -> Any:
@@ -133,26 +135,15 @@ class HttpWorker(Worker):
                 other.call_soon_threadsafe(line.stop)
         await self._sender.aclose()
 
-    # --- for subclasses ---------------------------------------------------------------------------------------
+    # --- for the engine of DjangoHttpWorker, which finds both in the settings ---------------------------------
 
-    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
-        """Return where the next request goes, or an awaitable of it if it has to be found out; asked for each call."""
+    def _endpoint_now(self) -> Endpoint | Awaitable[Endpoint]:
+        """Return where the next request goes, or an awaitable of it if it has to be found out."""
         return self._endpoint
 
-    def options(self) -> str:
+    def _options_now(self) -> str:
         """Return the plain data that goes along with the next request, encoded; see `slacker.wire.encode_options`."""
         return _encoded_options(self._max_reply)
-
-    @staticmethod
-    def hint(status: int) -> str:
-        """Return the likely cause of an HTTP status that did not come from the hook; of 0, that nobody was reached."""
-        return {
-            0: "Is a server with the hook running there?",
-            403: "the key, the audience or this host's address is not one that the hook accepts, or no hook is there",
-            404: "no hook is at this address",
-            405: "no hook is at this address",
-            413: "the request is larger than the hook, or a proxy before it, allows",
-        }.get(status, "something else than the hook answered")
 
     # --- one call ---------------------------------------------------------------------------------------------
 
@@ -160,12 +151,12 @@ class HttpWorker(Worker):
         """Return what happened to `chain`, and when it was sent."""
         call = None
         try:
-            endpoint = self.endpoint()
+            endpoint = self._endpoint_now()
             if not isinstance(endpoint, Endpoint):
                 endpoint = await endpoint
             self.check_open()
             limit = chain.options.timeout or endpoint.timeout
-            options = self.options()
+            options = self._options_now()
             left = begun + limit - asyncio.get_running_loop().time()  # less than that when it is asked once more
             encoded = self._encode(chain, endpoint, options, left)
             room = endpoint.max_request - len(options) - HEAD
@@ -216,11 +207,11 @@ class HttpWorker(Worker):
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
         loop = asyncio.get_running_loop()
-        endpoint = self.endpoint()
+        endpoint = self._endpoint_now()
         if not isinstance(endpoint, Endpoint):
             endpoint = await endpoint
         self.check_open()
-        options = self.options()
+        options = self._options_now()
         limit = chain.options.timeout or endpoint.timeout
 
         def encode() -> wire.EncodedCall:
