@@ -84,13 +84,16 @@ LAYERS = {
     "workers.http.call": Layer("chain outcome wire workers.http.endpoint", "asyncio"),
     "workers.http.line": Layer("errors outcome wire workers.http.call", "asyncio"),
     "workers.http.sender": Layer(
+        "chain signing wire workers.decoding workers.http.call workers.http.endpoint workers.http.transport", "asyncio"
+    ),
+    "workers.http.streams": Layer(
         "chain errors outcome signing wire workers.decoding "
-        "workers.http.call workers.http.endpoint workers.http.line workers.http.transport",
+        "workers.http.endpoint workers.http.line workers.http.sender workers.http.transport",
         "asyncio",
     ),
     "workers.http.worker": Layer(
         "arguments chain outcome errors signing wire workers.base workers.loops workers.http.call "
-        "workers.http.endpoint workers.http.line workers.http.sender workers.http.transport",
+        "workers.http.endpoint workers.http.line workers.http.sender workers.http.streams workers.http.transport",
         "asyncio",
     ),
     "workers.http": Layer("workers.http.transport workers.http.worker"),

@@ -603,7 +603,7 @@ async def test_decodes_a_frame_a_turn() -> None:
 
             aclose = transport.aclose
 
-        worker._sender._transport = Noting()
+        worker._sender.transport = Noting()
         assert await Slacker(numbers, worker)(200_000) == list(range(200_000))
         assert len(turns) - arrived[0] >= 30  # more than 500 kB, 16 KiB a turn
 
@@ -717,7 +717,7 @@ def test_works_on_both_sides_of_a_fork(forking: Callable[[str], list[str]]) -> N
         loop = asyncio.new_event_loop()
         on_the_loop = lambda: loop.run_until_complete(Slacker(echo, worker)("answered"))
         print(on_the_loop())
-        in_child(call, lambda: len(worker._sender._transport._kept.items()), call)
+        in_child(call, lambda: len(worker._sender.transport._kept.items()), call)
         print(on_the_loop())
         loop.close()
     """

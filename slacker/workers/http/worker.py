@@ -23,6 +23,7 @@ from .call import LATE, PendingCall, Stopped
 from .endpoint import MAX_REQUEST, Endpoint, now
 from .line import Line
 from .sender import Sender
+from .streams import StreamedCall
 from .transport import Address, Transport, checked_host
 
 __all__ = ["HttpWorker", "checked_url"]
@@ -225,7 +226,8 @@ class HttpWorker(Worker):
             raise self._stopped(call) from None
         begun, outcome = loop.time(), None
         try:
-            async with aclosing(self._sender.stream(endpoint, chain, encode, options, limit, line.held)) as outcomes:
+            streamed = StreamedCall(self._sender, endpoint, chain, limit, line.held)
+            async with aclosing(streamed.run(encode, options)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome.unwrap(chain)
         finally:
