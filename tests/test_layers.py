@@ -74,7 +74,8 @@ LAYERS = {
     ),
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
     "workers.loops": Layer("", "asyncio"),
-    "workers.http.connection": Layer("", "asyncio httptools"),
+    "workers.http.response": Layer("", "httptools"),
+    "workers.http.connection": Layer("workers.http.response", "asyncio httptools"),
     "workers.http.connecting": Layer("workers.http.connection", "asyncio"),
     "workers.http.spread": Layer("workers.http.connection", "asyncio"),
     "workers.http.transport": Layer(
