@@ -49,9 +49,7 @@ class PendingCall:
         "encoded",
         "future",
         "group",
-        "holds",
         "room",
-        "send",
         "sent",
         "stopped",
         "task",
@@ -74,13 +72,11 @@ class PendingCall:
         self.deadline = deadline
         self.sent: float | None = None
         self.stopped = ""
-        self.holds = False  # whether it is to keep its connection
         task = asyncio.current_task()
         assert task is not None
         self.task: asyncio.Task[Any] = task
         self.cancels = task.cancelling()
         self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
-        self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
 
     def stop(self, why: str) -> None:
         """Let whoever awaits it have `Stopped`."""
@@ -95,4 +91,4 @@ class PendingCall:
     def done(self) -> None:
         """Let go of task and Future, which hold what came of them: a failure's traceback leads here."""
         del self.task
-        self.future = self.send = None
+        self.future = None

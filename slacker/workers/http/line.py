@@ -18,7 +18,7 @@ import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, final
 
 from ...errors import SlackerError
 from ...outcome import Error, Outcome
@@ -29,6 +29,11 @@ __all__ = ["Held", "Line"]
 
 SHARED_BYTES = 64 << 10
 """Most bytes of a request that calls share: what sharing saves is only worth it for small ones."""
+
+Ticket: TypeAlias = tuple[asyncio.Future[Any], Send | None]
+"""What a call that waits has in line: the Future of its outcome, and what will send it, to which nothing else here
+refers. A stream has None for the latter: it is to keep the connection that it waits for.
+"""
 
 Held: TypeAlias = "weakref.WeakSet[Callable[[], None]]"
 """What gives up the streams that have a connection. Weak: whoever drops a stream, with a loop that was closed, drops
@@ -63,7 +68,7 @@ class Line:
         self.free = connections
         self._active = 0  # calls and streams, from their beginning to their end
         self.held: Held = weakref.WeakSet()
-        self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
+        self.waiting: OrderedDict[PendingCall, Ticket] = OrderedDict()
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
         self._armed_for = math.inf
@@ -113,9 +118,8 @@ class Line:
                 self.free -= 1
             else:
                 call.future = asyncio.get_running_loop().create_future()
-                call.holds = True
                 self._note(call)
-                self.waiting[call] = None
+                self.waiting[call] = call.future, None
                 try:
                     await call.future
                 except asyncio.CancelledError:
@@ -157,26 +161,26 @@ class Line:
 
     async def _wait(self, call: PendingCall, send: Send) -> Outcome:
         call.future = asyncio.get_running_loop().create_future()
-        call.send = send
-        self.waiting[call] = None
+        self.waiting[call] = call.future, send
         try:
             return await call.future
         finally:
             self.waiting.pop(call, None)
 
     def _pass_on(self) -> None:
-        calls = self._take() if self.waiting else []
-        if not calls:
+        taken = self._take() if self.waiting else None
+        if not taken:
             self.free += 1
             return
         sent = asyncio.get_running_loop().time()
-        for call in calls:
+        for call in taken:
             call.sent = sent
-        if calls[0].holds:
-            cast("asyncio.Future[Any]", calls[0].future).set_result(None)
+        futures = [future for future, _ in taken.values()]
+        _, send = next(iter(taken.values()))
+        if send is None:
+            futures[0].set_result(None)
             return
-        futures = [cast("asyncio.Future[Outcome]", call.future) for call in calls]
-        carrier = asyncio.get_running_loop().create_task(self._carry(cast("Send", calls[0].send), calls, futures))
+        carrier = asyncio.get_running_loop().create_task(self._carry(send, list(taken), futures))
 
         def give_up(_: object) -> None:
             if all(future.done() for future in futures):  # nobody is left who would take the answer
@@ -187,21 +191,24 @@ class Line:
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
 
-    def _take(self) -> list[PendingCall]:
+    def _take(self) -> dict[PendingCall, Ticket]:
         """Take from the line what shall be sent together: no more than leaves as much for each other connection."""
         most = min(self._max_batch, -(-len(self.waiting) // self._connections))
-        taken: list[PendingCall] = []
+        taken: dict[PendingCall, Ticket] = {}
+        group = None
         size = chains = 0
-        for call in self.waiting:
-            if call.future is None or call.future.done():  # stopped or cancelled, and not yet out of the line
+        for call, ticket in self.waiting.items():
+            future, send = ticket
+            if future.done():  # stopped or cancelled, and not yet out of the line
                 continue
             size += len(call.encoded.plain) + len(call.encoded.pickled)
             chains += call.encoded.chains
             too_much = len(taken) == most or size > min(SHARED_BYTES, call.room) or chains > MAX_CHAINS
-            if taken and (too_much or call.holds or call.group != taken[0].group):
+            if taken and (too_much or send is None or call.group != group):
                 break
-            taken.append(call)
-            if call.holds:
+            taken[call] = ticket
+            group = call.group
+            if send is None:
                 break
         for call in taken:
             del self.waiting[call]
