@@ -73,28 +73,39 @@ LAYERS = {
         "asyncio",
     ),
     "workers.decoding": Layer("outcome signing wire", "asyncio"),
-    "workers.connection": Layer("", "asyncio httptools"),
-    "workers.connecting": Layer("workers.connection", "asyncio"),
     "workers.loops": Layer("", "asyncio"),
-    "workers.spread": Layer("workers.connection", "asyncio"),
-    "workers.transport": Layer("workers.connecting workers.connection workers.loops workers.spread", "asyncio"),
-    "workers.line": Layer("chain outcome errors wire", "asyncio"),
-    "workers.sender": Layer(
-        "chain outcome errors signing wire workers.line workers.transport workers.decoding", "asyncio"
+    "workers.http.response": Layer("", "httptools"),
+    "workers.http.connection": Layer("workers.http.response", "asyncio httptools"),
+    "workers.http.connecting": Layer("workers.http.connection", "asyncio"),
+    "workers.http.spread": Layer("workers.http.connection", "asyncio"),
+    "workers.http.transport": Layer(
+        "workers.loops workers.http.connecting workers.http.connection workers.http.spread", "asyncio"
     ),
-    "workers.http": Layer(
-        "arguments chain outcome errors signing wire "
-        "workers.base workers.line workers.loops workers.sender workers.transport",
+    "workers.http.endpoint": Layer("errors signing workers.http.transport"),
+    "workers.http.call": Layer("chain outcome wire workers.http.endpoint", "asyncio"),
+    "workers.http.line": Layer("errors outcome wire workers.http.call", "asyncio"),
+    "workers.http.sender": Layer(
+        "chain signing wire workers.decoding workers.http.call workers.http.endpoint workers.http.transport", "asyncio"
+    ),
+    "workers.http.streams": Layer(
+        "chain errors outcome signing wire workers.decoding "
+        "workers.http.endpoint workers.http.line workers.http.sender workers.http.transport",
         "asyncio",
     ),
+    "workers.http.worker": Layer(
+        "arguments chain outcome errors signing wire workers.base workers.loops workers.http.call "
+        "workers.http.endpoint workers.http.line workers.http.sender workers.http.streams workers.http.transport",
+        "asyncio",
+    ),
+    "workers.http": Layer("workers.http.transport workers.http.worker"),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
     "workers.django_processes": Layer(
         "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
     ),
     "workers.django": Layer(
         "arguments chain outcome signing "
-        "workers.base workers.django_engines workers.django_processes workers.http workers.local "
-        "workers.sender workers.transport "
+        "workers.base workers.django_engines workers.django_processes workers.local "
+        "workers.http.endpoint workers.http.transport workers.http.worker "
         "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
         "django_backend.transactions",
         "asyncio django",

@@ -115,7 +115,7 @@ def test_the_map_names_files_that_exist() -> None:
 
     assert len(named) > 10
     assert [name for name in named if not list(package.rglob(name.rpartition("/")[2]))] == []
-    workers = {path.name for path in (package / "workers").glob("*.py")} - {"__init__.py"}
+    workers = {path.name for path in (package / "workers").rglob("*.py")} - {"__init__.py"}
     assert workers - {name.rpartition("/")[2] for name in named} == set()
 
 

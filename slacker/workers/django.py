@@ -28,10 +28,10 @@ from ..signing import Keyring
 from .base import Worker, deadline_of
 from .django_engines import Shareable
 from .django_processes import Processes
-from .http import HttpWorker, Transport, checked_url
+from .http.endpoint import Endpoint, likely_cause
+from .http.transport import Transport, checked_host
+from .http.worker import HttpWorker, checked_url
 from .local import ThreadWorker
-from .sender import Endpoint
-from .transport import checked_host
 
 __all__ = ["DjangoHttpWorker", "DjangoProcessWorker", "DjangoThreadWorker", "DjangoWorker"]
 
@@ -145,7 +145,7 @@ class _Http(HttpWorker):
         self._remembered: conf.Remembered[Endpoint] = conf.Remembered()
         self._set_up(**limits)
 
-    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
+    def _endpoint_now(self) -> Endpoint | Awaitable[Endpoint]:
         found, made = self._remembered.look()
         return self._make_endpoint(found) if made is None else made
 
@@ -162,32 +162,33 @@ class _Http(HttpWorker):
             self._host,
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
+            _hint,
         )
         self._remembered.keep(found, made)
         return made
 
-    def options(self) -> str:
+    def _options_now(self) -> str:
         return caller_options(max_reply=self._max_reply)
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)
 
-    @staticmethod
-    def hint(status: int) -> str:
-        return {
-            0: "Is `manage.py runslacker` running there, and is SLACKER_SERVER its address?",
-            301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
-            "its trailing slash",
-            302: "a middleware, probably for logging in, redirects the hook's URL",
-            400: "the host is not in ALLOWED_HOSTS, or a middleware that reads the body found it too large",
-            403: "SLACKER_KEY or the audience (settings module, database names, whether tests run) differ, or the "
-            "server has no SLACKER_KEY or does not allow this address",
-            404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
-            500: "the server failed outside of the hook; see its log",
-        }.get(status) or HttpWorker.hint(status)
-
     def __repr__(self) -> str:
         return f"DjangoHttpWorker({self._url or 'SLACKER_SERVER'!r}, max_connections={self._max_connections})"
+
+
+def _hint(status: int) -> str:
+    return {
+        0: "Is `manage.py runslacker` running there, and is SLACKER_SERVER its address?",
+        301: "SECURE_SSL_REDIRECT is on (use an https:// address, or `manage.py runslacker`), or the address lacks "
+        "its trailing slash",
+        302: "a middleware, probably for logging in, redirects the hook's URL",
+        400: "the host is not in ALLOWED_HOSTS, or a middleware that reads the body found it too large",
+        403: "SLACKER_KEY or the audience (settings module, database names, whether tests run) differ, or the "
+        "server has no SLACKER_KEY or does not allow this address",
+        404: "slacker.django_backend.urls is not included in the project's URLs, or another server has the address",
+        500: "the server failed outside of the hook; see its log",
+    }.get(status) or likely_cause(status)
 
 
 def _path_of_hook() -> str:

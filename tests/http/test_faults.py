@@ -531,7 +531,7 @@ async def test_the_server_comes_back_between_two_attempts(watch: Watch) -> None:
         async def aclose(self) -> None:
             await transport.aclose()
 
-    worker._sender._transport = OpensTheDoor()
+    worker._sender.transport = OpensTheDoor()
     await watch.call(worker)
     assert (len(refused), len(watch.ran())) == (1, 1)
 

@@ -26,9 +26,10 @@ from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportErro
 from slacker.chain import Chain, capture
 from slacker.outcome import Value
 from slacker.wire import encode_call
-from slacker.workers import line, sender
-from slacker.workers.http import Answer, Endpoint, HttpWorker, NotSent
-from slacker.workers.line import Line, PendingCall
+from slacker.workers.http import Answer, HttpWorker, NotSent, line, sender
+from slacker.workers.http.call import PendingCall
+from slacker.workers.http.endpoint import Endpoint
+from slacker.workers.http.line import Line
 
 from . import servers
 from .conftest import Watch, eventually, pass_time, run_script, ticking
@@ -229,7 +230,7 @@ class Impatient(HttpWorker):
         super().__init__("http://paired/", key=KEY, audience=AUDIENCE, transport=transport, **options)
         self.timeouts = iter(timeouts)
 
-    async def endpoint(self) -> Endpoint:
+    async def _endpoint_now(self) -> Endpoint:
         return dataclasses.replace(self._endpoint, timeout=next(self.timeouts))
 
 
@@ -602,7 +603,7 @@ async def test_decodes_a_frame_a_turn() -> None:
 
             aclose = transport.aclose
 
-        worker._sender._transport = Noting()
+        worker._sender.transport = Noting()
         assert await Slacker(numbers, worker)(200_000) == list(range(200_000))
         assert len(turns) - arrived[0] >= 30  # more than 500 kB, 16 KiB a turn
 
@@ -716,7 +717,7 @@ def test_works_on_both_sides_of_a_fork(forking: Callable[[str], list[str]]) -> N
         loop = asyncio.new_event_loop()
         on_the_loop = lambda: loop.run_until_complete(Slacker(echo, worker)("answered"))
         print(on_the_loop())
-        in_child(call, lambda: len(worker._sender._transport._kept.items()), call)
+        in_child(call, lambda: len(worker._sender.transport._kept.items()), call)
         print(on_the_loop())
         loop.close()
     """
@@ -1007,7 +1008,7 @@ async def test_raises_what_a_subclass_raises() -> None:
     """An error in finding the address is the caller's, as it is; nothing is sent."""
 
     class Unconfigured(HttpWorker):
-        async def endpoint(self) -> Endpoint:
+        async def _endpoint_now(self) -> Endpoint:
             raise TimeoutError("no settings")
 
     transport = Paired()
@@ -1017,7 +1018,7 @@ async def test_raises_what_a_subclass_raises() -> None:
 
 
 async def test_sends_options_of_a_subclass() -> None:
-    """What `options` returns reaches whoever performs the chain there, with the most that a reply may have."""
+    """What it sends along reaches whoever performs the chain there, with the most that a reply may have."""
     seen: list[dict[str, Any]] = []
 
     def perform(chain: Any, options: Any) -> Any:
@@ -1025,7 +1026,7 @@ async def test_sends_options_of_a_subclass() -> None:
         return capture(chain)
 
     class French(HttpWorker):
-        def options(self) -> str:
+        def _options_now(self) -> str:
             return wire.encode_options({"language": "fr", "max_reply": 5000})
 
     hook = make_hook(perform=perform)

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from slacker.workers import spread, transport
-from slacker.workers.http import HttpTransport
+from slacker.workers.http import HttpTransport, spread, transport
 
 from .conftest import Watch, eventually, pass_time
 from .servers import Connection, Fault, count_connections

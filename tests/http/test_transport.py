@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from slacker.workers.connection import Connection as ClientConnection
 from slacker.workers.http import HttpTransport, NotSent
+from slacker.workers.http.connection import Connection as ClientConnection
 
 from .conftest import Watch, eventually
 from .servers import LIVENESS, Connection, Fault, count_connections, until

@@ -79,6 +79,15 @@ def test_it_is_an_http_worker() -> None:
     assert isinstance(DjangoHttpWorker(), HttpWorker)
 
 
+def test_it_offers_what_the_others_do() -> None:
+    """It forwards to its engine, so it must not inherit what only the engine can do."""
+
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(DjangoHttpWorker) == public(DjangoThreadWorker)
+
+
 def test_threads_are_another_place() -> None:
     """Workers of different kinds differ, and so does whatever is no worker of this sort."""
     assert len({DjangoThreadWorker(), DjangoHttpWorker(), DjangoProcessWorker()}) == 3
@@ -191,7 +200,7 @@ async def test_a_setting_leaves_others_alone(engines: list[HttpWorker]) -> None:
     """A worker with arguments is what it is, whatever SLACKER_WORKER says."""
     with override_settings(SLACKER_WORKER="slacker.django_backend.testing.InlineWorker"):
         assert await call(DjangoHttpWorker("http://127.0.0.1")) == 1
-    assert engines[0]._sender._transport.requests == 1
+    assert engines[0]._sender.transport.requests == 1
 
 
 async def test_a_setting_is_read_for_each_call(engines: list[HttpWorker]) -> None:
@@ -202,7 +211,7 @@ async def test_a_setting_is_read_for_each_call(engines: list[HttpWorker]) -> Non
         await call(worker)
         await worker.aclose()
     await call(worker)
-    assert [engine._sender._transport.requests for engine in engines] == [2]
+    assert [engine._sender.transport.requests for engine in engines] == [2]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ import pytest
 
 import slacker
 from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, batch, options, stream, wsgi
-from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker, sender
+from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker
+from slacker.workers.http import endpoint
 from tests.http.servers import AUDIENCE, KEY, Faulty, HttpServer, make_hook
 
 from . import work
@@ -654,14 +655,14 @@ def served(now: Callable[[], int]) -> HttpServer:
 @pytest.mark.parametrize("ahead", [30_000, 120_000, -30_000, -120_000])
 async def test_clocks_that_differ(ahead: int) -> None:
     """A stream is asked for again, by the other side's clock, if that is why it was refused."""
-    with served(lambda: sender.now() + ahead) as server:
+    with served(lambda: endpoint.now() + ahead) as server:
         async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
             assert [n async for n in options(Slacker(range, worker)(3), timeout=10)] == [0, 1, 2]
 
 
 async def test_clocks_that_run_away() -> None:
     """It is asked for again once: another refusal is the answer."""
-    times = count(sender.now(), 1_000_000)
+    times = count(endpoint.now(), 1_000_000)
     with served(lambda: next(times)) as server:
         async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
             with pytest.raises(slacker.Refused) as caught:

@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple, Protocol, final, runtime_checkable
 
+from ..loops import ByLoop
 from .connecting import connect
 from .connection import Connection
-from .loops import ByLoop
 from .spread import EVERY, Spread
 
 __all__ = [
@@ -112,7 +112,7 @@ class HttpTransport:
     """The transport used by default: HTTP/1.1 over connections that are kept, for each event loop its own.
 
     It asks no proxy, keeps no cookie, and takes answers as they are. Connections are spread over the processes of the
-    server (`slacker.workers.spread`). After a fork it begins afresh in the child.
+    server (`slacker.workers.http.spread`). After a fork it begins afresh in the child.
 
     Args:
         max_connections: most that are kept in each loop for the next request.

@@ -17,101 +17,28 @@ import asyncio
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, cast, final
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
 
-from ..chain import Chain
-from ..errors import SlackerError
-from ..outcome import Error, Outcome
-from ..wire import MAX_CHAINS, EncodedCall
+from ...errors import SlackerError
+from ...outcome import Error, Outcome
+from ...wire import MAX_CHAINS
+from .call import CLOSED, LATE, PendingCall, Send, Stopped
 
-__all__ = ["LATE", "Line", "PendingCall", "Reply", "Stopped"]
-
-LATE, CLOSED = "late", "closed"
-"""Why a call was stopped."""
+__all__ = ["Held", "Line"]
 
 SHARED_BYTES = 64 << 10
 """Most bytes of a request that calls share: what sharing saves is only worth it for small ones."""
 
-Reply: TypeAlias = list[Outcome] | Callable[[], Awaitable[list[Outcome]]]
-"""What happened to each call; or decodes what has arrived, which may take a while, and returns that."""
-
-Send: TypeAlias = Callable[[Sequence["PendingCall"]], Awaitable[Reply]]
-"""Sends calls in one request, and returns when the answer has arrived."""
-
+Ticket: TypeAlias = tuple[asyncio.Future[Any], Send | None]
+"""What a call that waits has in line: the Future of its outcome, and what will send it, to which nothing else here
+refers. A stream has None for the latter: it is to keep the connection that it waits for.
+"""
 
 Held: TypeAlias = "weakref.WeakSet[Callable[[], None]]"
 """What gives up the streams that have a connection. Weak: whoever drops a stream, with a loop that was closed, drops
 its connection.
 """
-
-
-class Stopped(Exception):
-    """A call was stopped; why, and whether it had been sent, stands in its `PendingCall`."""
-
-
-@final
-class PendingCall:
-    """One call: what is sent, when it was sent, how long it may take, and why it was stopped. All times are the loop's.
-
-    Args:
-        chain: what is called.
-        encoded: the same, to be sent.
-        group: what calls must have in common to share a request.
-        room: bytes that it may have, all in all.
-        begun: when it was made.
-        deadline: when it must have been answered.
-    """
-
-    __slots__ = (
-        "begun",
-        "cancels",
-        "chain",
-        "deadline",
-        "encoded",
-        "future",
-        "group",
-        "holds",
-        "room",
-        "send",
-        "sent",
-        "stopped",
-        "task",
-    )
-
-    def __init__(
-        self, chain: Chain, encoded: EncodedCall, group: Any, room: int, begun: float, deadline: float
-    ) -> None:
-        self.chain = chain
-        self.encoded = encoded
-        self.group = group
-        self.room = room
-        self.begun = begun
-        self.deadline = deadline
-        self.sent: float | None = None
-        self.stopped = ""
-        self.holds = False  # whether it is to keep its connection
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[Any] = task
-        self.cancels = task.cancelling()
-        self.future: asyncio.Future[Outcome] | None = None  # if it had to wait, for its outcome
-        self.send: Send | None = None  # and what then sends it; the line itself refers to nothing of the worker's
-
-    def stop(self, why: str) -> None:
-        """Let whoever awaits it have `Stopped`."""
-        if self.stopped:
-            return
-        self.stopped = why
-        if self.future is None:
-            self.task.cancel()
-        elif not self.future.done():
-            self.future.set_exception(Stopped())
-
-    def done(self) -> None:
-        """Let go of task and Future, which hold what came of them: a failure's traceback leads here."""
-        del self.task
-        self.future = self.send = None
 
 
 @final
@@ -141,7 +68,7 @@ class Line:
         self.free = connections
         self._active = 0  # calls and streams, from their beginning to their end
         self.held: Held = weakref.WeakSet()
-        self.waiting: OrderedDict[PendingCall, None] = OrderedDict()
+        self.waiting: OrderedDict[PendingCall, Ticket] = OrderedDict()
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
         self._armed_for = math.inf
@@ -191,9 +118,8 @@ class Line:
                 self.free -= 1
             else:
                 call.future = asyncio.get_running_loop().create_future()
-                call.holds = True
                 self._note(call)
-                self.waiting[call] = None
+                self.waiting[call] = call.future, None
                 try:
                     await call.future
                 except asyncio.CancelledError:
@@ -235,26 +161,26 @@ class Line:
 
     async def _wait(self, call: PendingCall, send: Send) -> Outcome:
         call.future = asyncio.get_running_loop().create_future()
-        call.send = send
-        self.waiting[call] = None
+        self.waiting[call] = call.future, send
         try:
             return await call.future
         finally:
             self.waiting.pop(call, None)
 
     def _pass_on(self) -> None:
-        calls = self._take() if self.waiting else []
-        if not calls:
+        taken = self._take() if self.waiting else None
+        if not taken:
             self.free += 1
             return
         sent = asyncio.get_running_loop().time()
-        for call in calls:
+        for call in taken:
             call.sent = sent
-        if calls[0].holds:
-            cast("asyncio.Future[Any]", calls[0].future).set_result(None)
+        futures = [future for future, _ in taken.values()]
+        _, send = next(iter(taken.values()))
+        if send is None:
+            futures[0].set_result(None)
             return
-        futures = [cast("asyncio.Future[Outcome]", call.future) for call in calls]
-        carrier = asyncio.get_running_loop().create_task(self._carry(cast("Send", calls[0].send), calls, futures))
+        carrier = asyncio.get_running_loop().create_task(self._carry(send, list(taken), futures))
 
         def give_up(_: object) -> None:
             if all(future.done() for future in futures):  # nobody is left who would take the answer
@@ -265,21 +191,24 @@ class Line:
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
 
-    def _take(self) -> list[PendingCall]:
+    def _take(self) -> dict[PendingCall, Ticket]:
         """Take from the line what shall be sent together: no more than leaves as much for each other connection."""
         most = min(self._max_batch, -(-len(self.waiting) // self._connections))
-        taken: list[PendingCall] = []
+        taken: dict[PendingCall, Ticket] = {}
+        group = None
         size = chains = 0
-        for call in self.waiting:
-            if call.future is None or call.future.done():  # stopped or cancelled, and not yet out of the line
+        for call, ticket in self.waiting.items():
+            future, send = ticket
+            if future.done():  # stopped or cancelled, and not yet out of the line
                 continue
             size += len(call.encoded.plain) + len(call.encoded.pickled)
             chains += call.encoded.chains
             too_much = len(taken) == most or size > min(SHARED_BYTES, call.room) or chains > MAX_CHAINS
-            if taken and (too_much or call.holds or call.group != taken[0].group):
+            if taken and (too_much or send is None or call.group != group):
                 break
-            taken.append(call)
-            if call.holds:
+            taken[call] = ticket
+            group = call.group
+            if send is None:
                 break
         for call in taken:
             del self.waiting[call]

@@ -1,8 +1,4 @@
-"""`HttpWorker`: chains replayed by another server, through a signed hook.
-
-run: encode -> wait in line for a connection -> sign -> POST -> verify and decode, a frame a turn of the loop
-`line`                           `sender`, over a `transport`
-"""
+"""`HttpWorker`: what it is given, what each of its calls may take, and what a call that failed is told."""
 
 from __future__ import annotations
 
@@ -15,19 +11,22 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
 
-from .. import wire
-from ..arguments import check_count, checked_timeout
-from ..chain import Chain
-from ..errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
-from ..outcome import Error, Outcome, Value
-from ..signing import Keyring
-from .base import Worker, log_call, logger, refusal_in
-from .line import LATE, Line, PendingCall, Stopped
-from .loops import ByLoop
-from .sender import MAX_REQUEST, Endpoint, Sender, now
-from .transport import Address, Answer, HttpTransport, NotSent, Transport, checked_host
+from ... import wire
+from ...arguments import check_count, checked_timeout
+from ...chain import Chain
+from ...errors import DeadlineExceeded, QueueFull, Refused, SlackerError, TransportError, WorkerClosed
+from ...outcome import Error, Outcome, Value
+from ...signing import Keyring
+from ..base import Worker, log_call, logger, refusal_in
+from ..loops import ByLoop
+from .call import LATE, PendingCall, Stopped
+from .endpoint import MAX_REQUEST, Endpoint, now
+from .line import Line
+from .sender import Sender
+from .streams import StreamedCall
+from .transport import Address, Transport, checked_host
 
-__all__ = ["Answer", "HttpTransport", "HttpWorker", "NotSent", "Transport"]
+__all__ = ["HttpWorker", "checked_url"]
 
 MAX_BATCH = 4
 MAX_REPLY = 256 << 20
@@ -103,7 +102,7 @@ class HttpWorker(Worker):
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._max_reply = max_reply
-        self._sender = Sender(max_connections, transport, self.hint, max_reply, max_batch)
+        self._sender = Sender(max_connections, transport, max_reply, max_batch)
         self._lines = ByLoop(functools.partial(Line, max_connections, max_batch))
 
     async def run(self, chain: Chain) -> Any:
@@ -137,26 +136,15 @@ class HttpWorker(Worker):
                 other.call_soon_threadsafe(line.stop)
         await self._sender.aclose()
 
-    # --- for subclasses ---------------------------------------------------------------------------------------
+    # --- for the engine of DjangoHttpWorker, which finds both in the settings ---------------------------------
 
-    def endpoint(self) -> Endpoint | Awaitable[Endpoint]:
-        """Return where the next request goes, or an awaitable of it if it has to be found out; asked for each call."""
+    def _endpoint_now(self) -> Endpoint | Awaitable[Endpoint]:
+        """Return where the next request goes, or an awaitable of it if it has to be found out."""
         return self._endpoint
 
-    def options(self) -> str:
+    def _options_now(self) -> str:
         """Return the plain data that goes along with the next request, encoded; see `slacker.wire.encode_options`."""
         return _encoded_options(self._max_reply)
-
-    @staticmethod
-    def hint(status: int) -> str:
-        """Return the likely cause of an HTTP status that did not come from the hook; of 0, that nobody was reached."""
-        return {
-            0: "Is a server with the hook running there?",
-            403: "the key, the audience or this host's address is not one that the hook accepts, or no hook is there",
-            404: "no hook is at this address",
-            405: "no hook is at this address",
-            413: "the request is larger than the hook, or a proxy before it, allows",
-        }.get(status, "something else than the hook answered")
 
     # --- one call ---------------------------------------------------------------------------------------------
 
@@ -164,12 +152,12 @@ class HttpWorker(Worker):
         """Return what happened to `chain`, and when it was sent."""
         call = None
         try:
-            endpoint = self.endpoint()
+            endpoint = self._endpoint_now()
             if not isinstance(endpoint, Endpoint):
                 endpoint = await endpoint
             self.check_open()
             limit = chain.options.timeout or endpoint.timeout
-            options = self.options()
+            options = self._options_now()
             left = begun + limit - asyncio.get_running_loop().time()  # less than that when it is asked once more
             encoded = self._encode(chain, endpoint, options, left)
             room = endpoint.max_request - len(options) - HEAD
@@ -220,11 +208,11 @@ class HttpWorker(Worker):
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
         loop = asyncio.get_running_loop()
-        endpoint = self.endpoint()
+        endpoint = self._endpoint_now()
         if not isinstance(endpoint, Endpoint):
             endpoint = await endpoint
         self.check_open()
-        options = self.options()
+        options = self._options_now()
         limit = chain.options.timeout or endpoint.timeout
 
         def encode() -> wire.EncodedCall:
@@ -238,7 +226,8 @@ class HttpWorker(Worker):
             raise self._stopped(call) from None
         begun, outcome = loop.time(), None
         try:
-            async with aclosing(self._sender.stream(endpoint, chain, encode, options, limit, line.held)) as outcomes:
+            streamed = StreamedCall(self._sender, endpoint, chain, limit, line.held)
+            async with aclosing(streamed.run(encode, options)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome.unwrap(chain)
         finally:
