@@ -46,7 +46,8 @@ LAYERS = {
     "wire.answers": Layer("chain errors outcome wire.pickling wire.replies"),
     "wire": Layer("chain errors outcome streaming wire.answers wire.heads wire.replies wire.requests"),
     "signing": Layer("errors"),
-    "hook": Layer("errors signing wire"),
+    "nonces": Layer(),
+    "hook": Layer("nonces signing wire"),
     "wsgi": Layer("hook", "_typeshed"),
     # The one place with magic, and what it records, which know workers only by their base and the one of nobody else.
     "recipe": Layer("chain nesting workers.base workers.local"),
