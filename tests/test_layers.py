@@ -45,7 +45,8 @@ LAYERS = {
     "wire.replies": Layer("errors outcome wire.pickling"),
     "wire.answers": Layer("chain errors outcome wire.pickling wire.replies"),
     "wire": Layer("chain errors outcome streaming wire.answers wire.heads wire.replies wire.requests"),
-    "signing": Layer("errors"),
+    "keys": Layer(),
+    "signing": Layer("errors keys"),
     "nonces": Layer(),
     "hook": Layer("nonces signing wire"),
     "wsgi": Layer("hook", "_typeshed"),
@@ -114,7 +115,7 @@ LAYERS = {
         "django_backend.transactions",
         "django",
     ),
-    "django_backend.conf": Layer("arguments hook signing", "django"),
+    "django_backend.conf": Layer("arguments hook keys", "django"),
     "django_backend.remote": Layer(
         "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.rows "
         "django_backend.scope",

@@ -35,7 +35,7 @@ from django.urls import NoReverseMatch, reverse
 
 from ..arguments import check_count, checked_timeout
 from ..hook import LOOPBACK, MAX_REQUEST, Config
-from ..signing import Keyring, hkdf_extract
+from ..keys import Keyring, hkdf_extract
 
 __all__ = [
     "HOW_TO_MAKE_A_KEY",
