@@ -60,7 +60,8 @@ LAYERS = {
     # Workers get chains; they have not heard of proxies, and but for one not of Django.
     "workers.base": Layer("chain outcome errors", "asyncio"),
     "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
-    "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
+    "workers.jobs": Layer("chain outcome errors workers.inbox", "asyncio"),
+    "workers.pool": Layer("chain outcome errors workers.base workers.inbox workers.jobs", "asyncio"),
     "workers.channel": Layer("chain outcome workers.inbox", "asyncio"),
     "workers.local": Layer(
         "arguments chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool",
