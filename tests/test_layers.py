@@ -92,14 +92,14 @@ LAYERS = {
     ),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
     "workers.django_processes": Layer(
-        "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
+        "django_backend.environment django_backend.remote django_backend.transactions workers.child workers.processes"
     ),
     "workers.django": Layer(
         "arguments chain outcome signing "
         "workers.base workers.django_engines workers.django_processes workers.http workers.local "
         "workers.sender workers.transport "
-        "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
-        "django_backend.transactions",
+        "django_backend.caller django_backend.conf django_backend.environment django_backend.keyrings "
+        "django_backend.remembered django_backend.remote django_backend.scope django_backend.transactions",
         "asyncio django",
     ),
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
@@ -116,10 +116,13 @@ LAYERS = {
         "django_backend.transactions",
         "django",
     ),
-    "django_backend.conf": Layer("arguments hook keys", "django"),
+    "django_backend.conf": Layer("arguments hook", "django"),
+    "django_backend.keyrings": Layer("keys django_backend.conf", "django"),
+    "django_backend.environment": Layer("django_backend.conf", "django"),
+    "django_backend.remembered": Layer("django_backend.conf django_backend.environment", "django"),
     "django_backend.remote": Layer(
-        "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.rows "
-        "django_backend.scope",
+        "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.environment "
+        "django_backend.keyrings django_backend.remembered django_backend.rows django_backend.scope",
         "django",
     ),
     "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
@@ -127,12 +130,12 @@ LAYERS = {
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
     "django_backend.lifeline": Layer("", "django"),
-    "django_backend.checks": Layer("django_backend.conf", "django"),
+    "django_backend.checks": Layer("django_backend.conf django_backend.keyrings", "django"),
     "django_backend.apps": Layer("django_backend.checks", "django"),
     "django_backend.management": Layer(),
     "django_backend.management.commands": Layer(),
     "django_backend.management.commands.runslacker": Layer(
-        "django_backend.conf django_backend.lifeline", "django granian watchfiles"
+        "django_backend.conf django_backend.keyrings django_backend.lifeline", "django granian watchfiles"
     ),
     "django_backend.testing": Layer(
         "chain outcome wsgi django_backend.caller django_backend.remote django_backend.scope "
