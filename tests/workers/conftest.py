@@ -23,8 +23,9 @@ from distributed import Client
 from slacker import Worker
 from slacker.workers import DaskWorker, DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
+from tests.waiting import LIVENESS
 
-from .work import LIVENESS, Source, sources
+from .work import Source, sources
 
 
 def _set_django_up() -> None:
