@@ -31,8 +31,10 @@ from .work import Source, sources
 def _set_django_up() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     import django
+    from django.utils import timezone
 
     django.setup()
+    timezone.get_default_timezone()  # a file, which is read now and not on the loop: once for each change of a setting
 
 
 def _django_thread_worker() -> Worker:
