@@ -369,7 +369,8 @@ async def test_the_time_limit() -> None:
 CENTURIES = 10.0**10
 
 NO_LIMITS = [
-    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in (0, -1, float("nan"), float("inf"), CENTURIES)],
+    *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in (0, -1, float("nan"))],
+    *[("SLACKER_TIMEOUT", value, "at most [0-9]+ seconds") for value in (float("inf"), CENTURIES)],
     *[("SLACKER_TIMEOUT", value, "a number of seconds") for value in ("20", None, True)],
     *[("SLACKER_MAX_REQUEST", value, "at least 1") for value in (0, -1)],
     *[("SLACKER_MAX_REQUEST", value, "a whole number") for value in ("20", None, True, 0.5, 1e6, float("inf"))],
