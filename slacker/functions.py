@@ -15,9 +15,9 @@ from .recipe import (
     check_recipe,
     checked_worker,
     common_worker,
-    longer,
-    made,
+    recipe_of,
     state_of,
+    with_step,
     worker_of,
 )
 from .stream import CHUNK_SIZE, Stream
@@ -41,7 +41,7 @@ def attr(q: Slacker, name: str) -> Slacker:
         raise ValueError(f"the attribute's name must be one identifier, got {name!r}; record 'a.b' as two steps")
     if is_dunder(name):
         raise ValueError(f"double underscore names are never recorded, got {name!r}; wrap what needs it in a function")
-    return longer(q, Attr(name))
+    return with_step(q, Attr(name))
 
 
 def options(
@@ -76,7 +76,7 @@ def options(
         changed = replace(changed, atomic=("default" if atomic else None) if isinstance(atomic, bool) else atomic)
     if changed.atomic is not None and worker is not None:
         worker.check_atomic(changed.atomic)
-    return made(Slacker, Chain(chain.root, chain.steps, chain.nested, changed), worker)
+    return recipe_of(Slacker, Chain(chain.root, chain.steps, chain.nested, changed), worker)
 
 
 def batch(*qs: Slacker, return_exceptions: bool = False) -> Slacker:
@@ -105,7 +105,7 @@ def batch(*qs: Slacker, return_exceptions: bool = False) -> Slacker:
     for q in qs:
         worker = common_worker("batch(...)", worker, q)
         nested.append(chain_to_nest(q))
-    return made(Slacker, Chain(Batch(len(nested), bool(return_exceptions)), (), tuple(nested)), worker)
+    return recipe_of(Slacker, Chain(Batch(len(nested), bool(return_exceptions)), (), tuple(nested)), worker)
 
 
 def run(q: Slacker) -> Coroutine[Any, Any, Any]:

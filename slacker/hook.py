@@ -14,14 +14,14 @@ import ipaddress
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import chain as in_a_row
-from typing import Protocol, TypeAlias, final
+from typing import final
 
 from . import wire
+from .nonces import Clock, MemoryNonces, NonceStore, StoreFull, milliseconds
 from .signing import Keyring, ReplySealer, Signature
 
 __all__ = ["CONTENT_TYPE", "Config", "Hook", "MemoryNonces", "NonceStore", "Reply", "Request", "StoreFull"]
@@ -38,9 +38,6 @@ SENT_TOGETHER = 64 << 10
 """Bytes of one answer that are sent in one piece: each that arrives costs the client's loop a turn."""
 
 logger = logging.getLogger("slacker.hook")
-
-Clock: TypeAlias = Callable[[], int]
-"""Milliseconds since 1970."""
 
 
 @final
@@ -119,7 +116,7 @@ class Hook:
     ) -> None:
         self._config = config
         self._far_side = far_side
-        self._now = now or _now
+        self._now = now or milliseconds
         self._nonces = MemoryNonces(now=self._now) if nonces is None else nonces
         self._begin()
         _hooks.add(self)
@@ -256,87 +253,6 @@ def _networks(allowed: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddres
     return [ipaddress.ip_network(text, strict=False) for text in allowed if text != ""]
 
 
-# --- nonces --------------------------------------------------------------------------------------------------------
-
-
-class StoreFull(Exception):
-    """A nonce store cannot remember one more, or not without forgetting one that has not expired."""
-
-
-class NonceStore(Protocol):
-    """Remembers which requests were seen.
-
-    Attributes:
-        outlives_process: whether it knows, after a restart or a fork, what was seen before. With one that does not, a
-            hook refuses requests from before its start. A store without this attribute is taken for one that does:
-            that is why somebody would write one.
-    """
-
-    outlives_process: bool = True
-
-    def add(self, nonce: str, expires: int) -> bool:
-        """Remember `nonce` until `expires` (milliseconds since 1970), atomically.
-
-        Returns:
-            Whether it is new.
-
-        Raises:
-            StoreFull: it could not be remembered.
-        """
-
-
-@final
-class MemoryNonces:
-    """Nonces in this process: with N processes at one address a request can be replayed N times within the window.
-
-    A nonce is kept in a slice of time by when it expires, and slices are forgotten whole: never one that holds a
-    nonce that has not expired. Should the clock go back to a slice that was forgotten, nothing is taken for it.
-
-    Hooks of one process may share it. In a forked child it is empty.
-
-    Args:
-        capacity: most nonces at once. The default takes 2 000 requests a second, in about 50 MB.
-        now: the clock.
-    """
-
-    SLICE = 10_000
-
-    outlives_process = False
-
-    def __init__(self, capacity: int = 250_000, now: Clock | None = None) -> None:
-        self._capacity = capacity
-        self._now = now or _now
-        self.begin_afresh()
-
-    def begin_afresh(self) -> None:
-        """Forget all, as in a forked child: a thread that is not there may have been in the middle of `add`."""
-        self._lock = threading.Lock()
-        self._count = 0
-        self._first = 0  # the first slice that was not forgotten
-        self._slices: dict[int, set[str]] = {}
-
-    def add(self, nonce: str, expires: int) -> bool:
-        index = expires // self.SLICE
-        with self._lock:
-            self._forget(self._now() // self.SLICE)
-            if index < self._first:
-                raise StoreFull("its time was forgotten already")
-            known = self._slices.setdefault(index, set())
-            if nonce in known:
-                return False
-            if self._count >= self._capacity:
-                raise StoreFull(f"{self._count} requests came within two minutes")
-            known.add(nonce)
-            self._count += 1
-            return True
-
-    def _forget(self, first: int) -> None:
-        if first > self._first:
-            self._first = first
-            for expired in [index for index in self._slices if index < first]:
-                self._count -= len(self._slices.pop(expired))
-
-
 # --- the log -------------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +276,3 @@ class _Denials:
                 return
             count, self._count, self._logged = self._count, 0, now
         logger.warning("denied %d request(s); the last came from %r with %s", count, client or "a unix socket", why)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, final
 
 from .chain import AS_USUAL, Attr, Call, Chain, Item, attribute
 from .nesting import PLAIN, are_plain
-from .recipe import Recipe, chain_of, checked_worker, longer, nested_in, set_state, worker_of
+from .recipe import Recipe, chain_of, checked_worker, nested_in, set_state, with_step, worker_of
 from .stream import CHUNK_SIZE, Stream
 from .workers.base import Worker
 
@@ -82,7 +82,7 @@ class Slacker(Recipe):
         # the rest of recording an attribute.
         if name[:1] == "_" or name in _OWN:
             return _own_attribute(self, name)  # type: ignore[no-any-return]  # checkers know these by name
-        return longer(self, attribute(name))
+        return with_step(self, attribute(name))
 
     def __getattr__(self, name: str) -> NoReturn:
         way = "wrap what needs it in a function" if is_dunder(name) else f"use slacker.attr(q, {name!r})"
@@ -92,16 +92,16 @@ class Slacker(Recipe):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Slacker:
         if are_plain(map(type, args)) and are_plain(map(type, kwargs.values())):
-            return longer(self, Call(args, kwargs))
+            return with_step(self, Call(args, kwargs))
         q, (args, kwargs) = nested_in(self, (args, kwargs))
-        return longer(q, Call(args, kwargs))
+        return with_step(q, Call(args, kwargs))
 
     def __getitem__(self, key: Any) -> Slacker:
         kind = type(key)
         if kind in PLAIN or (kind is slice and are_plain((type(key.start), type(key.stop), type(key.step)))):
-            return longer(self, Item(key))
+            return with_step(self, Item(key))
         q, (key,) = nested_in(self, (key,))
-        return longer(q, Item(key))
+        return with_step(q, Item(key))
 
     # --- running ----------------------------------------------------------------------------------------------
 

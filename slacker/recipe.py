@@ -25,11 +25,11 @@ __all__ = [
     "check_recipe",
     "checked_worker",
     "common_worker",
-    "longer",
-    "made",
     "nested_in",
+    "recipe_of",
     "set_state",
     "state_of",
+    "with_step",
     "worker_of",
 ]
 
@@ -53,7 +53,7 @@ _new: Any = object.__new__
 _nesting = threading.RLock()  # reentrant: a collection may run anybody's __del__ while it is held
 
 
-def longer(q: R, step: Step) -> R:
+def with_step(q: R, step: Step) -> R:
     """Return the recipe with one step more."""
     root, steps, worker, nested, options = state_of(q)
     new: R = _new(type(q))
@@ -61,7 +61,7 @@ def longer(q: R, step: Step) -> R:
     return new
 
 
-def made(kind: type[R], chain: Chain, worker: Worker | None) -> R:
+def recipe_of(kind: type[R], chain: Chain, worker: Worker | None) -> R:
     """Return a recipe of `chain` for `worker`."""
     new: R = _new(kind)
     set_state(new, (chain.root, chain.steps, worker, chain.nested, chain.options))
@@ -145,7 +145,7 @@ def nested_in(q: R, arguments: Any) -> tuple[R, Any]:
     arguments = replace(arguments, _is_unfinished, put)
     if joined and worker is not None and options.atomic is not None:
         worker.check_atomic(options.atomic)
-    return made(type(q), Chain(root, steps, tuple(nested), options), worker), arguments
+    return recipe_of(type(q), Chain(root, steps, tuple(nested), options), worker), arguments
 
 
 def _holds_recipes(q: Recipe, arguments: Any) -> bool:

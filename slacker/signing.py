@@ -1,10 +1,9 @@
 """Seal and open bytes: whose they are, that they are whole, and that they answer the request at hand.
 
-This module has never heard of pickle, HTTP or Django. It turns a shared secret into keys, signs requests with a
-header of one line, and seals the frames of a reply. Whoever holds the secret can have code run on both sides: the
-signature is the wall.
+This module has never heard of pickle, HTTP or Django. With the keys that `slacker.keys` makes of a shared secret it
+signs requests with a header of one line, and seals the frames of a reply. Whoever holds the secret can have code run on
+both sides: the signature is the wall.
 
-    secret --HKDF--> request key, reply key, key id
     request:  v1;kid=..;ts=..;nonce=..;len=..;dig=..;mac=..      mac over all of it and the audience
     reply:    length (4) | kind (1) | chain (4) | mac (32) | payload, again and again
               mac over the request's mac, the frame's number, kind, chain and payload
@@ -23,19 +22,14 @@ import os
 import re
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple, Self, TypeAlias, final
 
 from .errors import ProtocolError
+from .keys import LENGTH, Key, Keyring, Mac, with_length
 
-__all__ = ["Key", "Keyring", "OpenedFrame", "ReplyOpener", "ReplySealer", "Signature", "hkdf_expand", "hkdf_extract"]
+__all__ = ["Key", "Keyring", "OpenedFrame", "ReplyOpener", "ReplySealer", "Signature"]
 
-MIN_SECRET = 32
-"""Bytes of a secret: as many as the digest has, beyond which nothing is gained and below which something is lost."""
-
-_PROTOCOL = b"tornado-slacker/1"
-_LENGTH = struct.Struct(">I")
 _FRAME = struct.Struct(">IBI32s")
 _FRAME_FIELDS = struct.Struct(">I32s II IB II I")
 """What the MAC of a frame covers between protocol and payload: the request's, number, kind and chain."""
@@ -45,132 +39,7 @@ _HEADER = re.compile(
 )
 
 
-def _with_length(field: bytes) -> bytes:
-    return _LENGTH.pack(len(field)) + field
-
-
-_NONCE_LENGTH, _DIGEST_LENGTH = _LENGTH.pack(32), _LENGTH.pack(64)
-_REQUEST = _with_length(_PROTOCOL + b"/request")
-_REPLY = _with_length(_PROTOCOL + b"/reply")
-
-
-# --- keys ----------------------------------------------------------------------------------------------------------
-
-
-def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
-    """Return the pseudo-random key of a secret (RFC 5869, section 2.2, with SHA-256)."""
-    return hmac.digest(salt, secret, "sha256")
-
-
-def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
-    """Return `length` bytes for the purpose `info` (RFC 5869, section 2.3, with SHA-256)."""
-    block = expanded = b""
-    for counter in range(1, -(-length // 32) + 1):
-        block = hmac.digest(key, block + info + bytes([counter]), "sha256")
-        expanded += block
-    return expanded[:length]
-
-
-@final
-class _Mac:
-    """HMAC-SHA256 under one key of at most 64 bytes.
-
-    The states after the padded key are kept and copied: half the time of `hmac.digest` for a short message.
-    """
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, inner: hashlib._Hash, outer: hashlib._Hash) -> None:
-        self._inner = inner
-        self._outer = outer
-
-    @staticmethod
-    def of(key: bytes) -> _Mac:
-        padded = key.ljust(64, b"\0")
-        inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-        return _Mac(inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded)))
-
-    def after(self, beginning: bytes) -> _Mac:
-        """Return one for messages that all begin like that."""
-        inner = self._inner.copy()
-        inner.update(beginning)
-        return _Mac(inner, self._outer)
-
-    def __call__(self, *parts: bytes | memoryview) -> bytes:
-        """Return the MAC of `parts`, one after another."""
-        inner = self._inner.copy()
-        for part in parts:
-            inner.update(part)
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()
-
-
-@final
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Key:
-    """What is derived from one secret. Anybody may see its `id`; the MACs have begun with what all begin with."""
-
-    id: str
-    request: _Mac
-    reply: _Mac
-
-    @staticmethod
-    def of(secret: bytes | str) -> Key:
-        """Derive the keys of `secret`, a str as its UTF-8.
-
-        Raises:
-            TypeError: `secret` is neither bytes nor str.
-            ValueError: it is shorter than 32 bytes.
-        """
-        if not isinstance(secret, bytes | str):
-            raise TypeError(f"a key must be bytes or str, got {type(secret).__name__}")
-        raw = secret.encode() if isinstance(secret, str) else secret
-        if len(raw) < MIN_SECRET:
-            raise ValueError(
-                f"a key must have at least {MIN_SECRET} bytes, got {len(raw)}; make one with "
-                "python -c 'import secrets; print(secrets.token_hex(32))'"
-            )
-        return _derive(raw)
-
-    def __repr__(self) -> str:
-        return f"<Key {self.id}>"
-
-
-@functools.lru_cache(maxsize=64)
-def _derive(secret: bytes) -> Key:
-    derived = functools.partial(hkdf_expand, hkdf_extract(_PROTOCOL, secret))
-    reply = _Mac.of(derived(b"reply", 32)).after(_REPLY)
-    return Key(derived(b"key id", 8).hex(), _Mac.of(derived(b"request", 32)).after(_REQUEST), reply)
-
-
-@final
-class Keyring:
-    """Keys of several secrets: the first signs, all verify. So a secret can be replaced without a pause.
-
-    Args:
-        secrets: at least one, each of at least 32 bytes; a single one may be given by itself.
-
-    Raises:
-        TypeError, ValueError: a secret is unusable, or there is none.
-    """
-
-    __slots__ = ("_by_id", "signing")
-
-    def __init__(self, secrets: bytes | str | Iterable[bytes | str]) -> None:
-        if secrets is None or isinstance(secrets, bytes | str):  # None: a variable of the environment was not set
-            secrets = [secrets]
-        keys = [Key.of(secret) for secret in secrets]
-        if not keys:
-            raise ValueError("no key was given: there is no unsigned mode")
-        self.signing = keys[0]
-        self._by_id = {key.id: key for key in keys}
-
-    def get(self, key_id: str) -> Key | None:
-        return self._by_id.get(key_id)
-
-    def __repr__(self) -> str:
-        return f"<Keyring {', '.join(self._by_id)}>"
+_NONCE_LENGTH, _DIGEST_LENGTH = LENGTH.pack(32), LENGTH.pack(64)
 
 
 # --- requests ------------------------------------------------------------------------------------------------------
@@ -244,17 +113,17 @@ def _new_nonce() -> str:
 def _request_mac(key: Key, audience: str, time: int, nonce: str, length: int, digest: str) -> bytes:
     moment, size = b"%d" % time, b"%d" % length
     fields = (
-        *(_LENGTH.pack(len(moment)), moment, _NONCE_LENGTH, nonce.encode()),
-        *(_LENGTH.pack(len(size)), size, _DIGEST_LENGTH, digest.encode()),
+        *(LENGTH.pack(len(moment)), moment, _NONCE_LENGTH, nonce.encode()),
+        *(LENGTH.pack(len(size)), size, _DIGEST_LENGTH, digest.encode()),
     )
     return _mac_for(key, audience)(b"".join(fields))
 
 
 @functools.lru_cache(maxsize=64)
-def _mac_for(key: Key, audience: str) -> _Mac:
+def _mac_for(key: Key, audience: str) -> Mac:
     # A database may be a file whose name is no Unicode, hence surrogatepass: no two audiences look the same.
     named = audience.encode("utf-8", "surrogatepass")
-    return key.request.after(_with_length(key.id.encode()) + _with_length(named))
+    return key.request.after(with_length(key.id.encode()) + with_length(named))
 
 
 # --- replies -------------------------------------------------------------------------------------------------------

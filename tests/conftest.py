@@ -16,6 +16,7 @@ import pytest
 from blockbuster import BlockBusterFunction, blockbuster_ctx
 
 from tests.postgres import PostgreSQL, running_postgresql
+from tests.waiting import LIVENESS
 
 ONCE = (
     *("tests/examples/", "tests/http/test_leaks.py", "tests/http/test_memory.py", "tests/http/test_transport.py"),
@@ -47,7 +48,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
     async def test() -> None:
-        await asyncio.wait_for(pyfuncitem.obj(**arguments), 60)  # liveness bound
+        # A liveness bound, and more than that of one wait, which tells more.
+        await asyncio.wait_for(pyfuncitem.obj(**arguments), 2 * LIVENESS)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"the test left tasks behind: {left}"
 

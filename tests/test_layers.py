@@ -45,8 +45,10 @@ LAYERS = {
     "wire.replies": Layer("errors outcome wire.pickling"),
     "wire.answers": Layer("chain errors outcome wire.pickling wire.replies"),
     "wire": Layer("chain errors outcome streaming wire.answers wire.heads wire.replies wire.requests"),
-    "signing": Layer("errors"),
-    "hook": Layer("errors signing wire"),
+    "keys": Layer(),
+    "signing": Layer("errors keys"),
+    "nonces": Layer(),
+    "hook": Layer("nonces signing wire"),
     "wsgi": Layer("hook", "_typeshed"),
     # The one place with magic, and what it records, which know workers only by their base and the one of nobody else.
     "recipe": Layer("chain nesting workers.base workers.local"),
@@ -58,7 +60,8 @@ LAYERS = {
     # Workers get chains; they have not heard of proxies, and but for one not of Django.
     "workers.base": Layer("chain outcome errors", "asyncio"),
     "workers.inbox": Layer("chain outcome errors workers.base", "asyncio"),
-    "workers.pool": Layer("chain outcome errors workers.base workers.inbox", "asyncio"),
+    "workers.jobs": Layer("chain outcome errors workers.inbox", "asyncio"),
+    "workers.pool": Layer("chain outcome errors workers.base workers.inbox workers.jobs", "asyncio"),
     "workers.channel": Layer("chain outcome workers.inbox", "asyncio"),
     "workers.local": Layer(
         "arguments chain outcome errors streaming wire workers.base workers.channel workers.inbox workers.pool",
@@ -100,14 +103,14 @@ LAYERS = {
     "workers.http": Layer("workers.http.transport workers.http.worker"),
     "workers.django_engines": Layer("chain django_backend.scope workers.base", "asyncio django"),
     "workers.django_processes": Layer(
-        "django_backend.conf django_backend.remote django_backend.transactions workers.child workers.processes"
+        "django_backend.environment django_backend.remote django_backend.transactions workers.child workers.processes"
     ),
     "workers.django": Layer(
         "arguments chain outcome signing "
         "workers.base workers.django_engines workers.django_processes workers.local "
         "workers.http.endpoint workers.http.transport workers.http.worker "
-        "django_backend.caller django_backend.conf django_backend.remote django_backend.scope "
-        "django_backend.transactions",
+        "django_backend.caller django_backend.conf django_backend.environment django_backend.keyrings "
+        "django_backend.remembered django_backend.remote django_backend.scope django_backend.transactions",
         "asyncio django",
     ),
     # Django's care for work, wherever that runs: no loop and no worker, but in what users test with.
@@ -124,10 +127,13 @@ LAYERS = {
         "django_backend.transactions",
         "django",
     ),
-    "django_backend.conf": Layer("arguments hook signing", "django"),
+    "django_backend.conf": Layer("arguments hook", "django"),
+    "django_backend.keyrings": Layer("keys django_backend.conf", "django"),
+    "django_backend.environment": Layer("django_backend.conf", "django"),
+    "django_backend.remembered": Layer("django_backend.conf django_backend.environment", "django"),
     "django_backend.remote": Layer(
-        "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.rows "
-        "django_backend.scope",
+        "chain errors hook outcome wire django_backend.caller django_backend.conf django_backend.environment "
+        "django_backend.keyrings django_backend.remembered django_backend.rows django_backend.scope",
         "django",
     ),
     "django_backend.process": Layer("wire django_backend.remote django_backend.scope", "django"),
@@ -135,12 +141,12 @@ LAYERS = {
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
     "django_backend.lifeline": Layer("", "django"),
-    "django_backend.checks": Layer("django_backend.conf", "django"),
+    "django_backend.checks": Layer("django_backend.conf django_backend.keyrings", "django"),
     "django_backend.apps": Layer("django_backend.checks", "django"),
     "django_backend.management": Layer(),
     "django_backend.management.commands": Layer(),
     "django_backend.management.commands.runslacker": Layer(
-        "django_backend.conf django_backend.lifeline", "django granian watchfiles"
+        "django_backend.conf django_backend.keyrings django_backend.lifeline", "django granian watchfiles"
     ),
     "django_backend.testing": Layer(
         "chain outcome wsgi django_backend.caller django_backend.remote django_backend.scope "

@@ -25,18 +25,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import validate_host
 from django.utils.module_loading import import_string
 
-from . import conf
+from . import conf, keyrings
 
 __all__ = ["check_hook"]
 
-_MAKE_A_KEY = f"Make one with: {conf.HOW_TO_MAKE_A_KEY}"
+_MAKE_A_KEY = f"Make one with: {keyrings.HOW_TO_MAKE_A_KEY}"
 
 
 def check_hook(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Check the settings of both ends of the hook."""
     path = conf.hook_path()
     found = [
-        *_unusable("slacker.E001", conf.keyring, hint=_MAKE_A_KEY),
+        *_unusable("slacker.E001", keyrings.keyring, hint=_MAKE_A_KEY),
         *_unusable("slacker.E003", conf.server),
         *_unusable("slacker.E004", conf.allowed_clients, conf.max_request, conf.timeout),
         *_missing_worker(),
@@ -69,7 +69,7 @@ def _missing_worker() -> Iterator[CheckMessage]:
 
 
 def _missing_key() -> Iterator[CheckMessage]:
-    if not settings.DEBUG and conf.keyring() is None:
+    if not settings.DEBUG and keyrings.keyring() is None:
         yield Error(
             "slacker.django_backend.urls is included without a SLACKER_KEY: without DEBUG the hook refuses everybody.",
             hint=f"Set SLACKER_KEY, the same on both sides. {_MAKE_A_KEY}",

@@ -1,4 +1,4 @@
-"""The hook's own work in Django: replay a chain with what its caller sent along."""
+"""The hook's own work in Django: how it is set up, and to replay a chain with what its caller sent along."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from django.utils import timezone
 from .. import wire
 from ..chain import Chain
 from ..errors import Refused
-from ..hook import Hook
+from ..hook import Config, Hook
 from ..outcome import Error, Outcome, Value
-from . import conf
+from . import conf, environment, keyrings
 from .caller import Caller, active
+from .remembered import Remembered
 from .rows import pack
 from .scope import perform, perform_stream
 
-__all__ = ["caller_options", "far_side", "hook"]
+__all__ = ["caller_options", "far_side", "hook", "hook_config"]
 
 wire.explanations[SynchronousOnlyOperation] = (
     "it is or holds a QuerySet, which would query the database here; make it a recipe, "
@@ -38,7 +39,35 @@ def hook(*, unreachable: Callable[[], bool], own_thread: bool) -> Hook:
         unreachable: tells, for each request, whether no network can reach the hook.
         own_thread: see `slacker.django_backend.scope.perform`.
     """
-    return Hook(lambda: conf.hook_config(unreachable=unreachable()), far_side(own_thread=own_thread))
+    return Hook(lambda: hook_config(unreachable=unreachable()), far_side(own_thread=own_thread))
+
+
+_configs: dict[bool, Remembered[Config]] = {False: Remembered(), True: Remembered()}  # by whether unreachable
+
+
+def hook_config(*, unreachable: bool) -> Config:
+    """Return how the hook is set up.
+
+    Args:
+        unreachable: no network can reach this hook, by construction, so that a key derived from SECRET_KEY will do.
+            Then only clients on loopback are allowed.
+
+    Raises:
+        ImproperlyConfigured: a setting is unusable.
+    """
+    remembered = _configs[unreachable]
+    found, made = remembered.look()
+    if made is None:
+        made = _make_config(unreachable=unreachable)
+        remembered.keep(found, made)
+    return made
+
+
+def _make_config(*, unreachable: bool) -> Config:
+    keys = keyrings.keyring()
+    if keys is None:
+        return Config(keyrings.derived_keyring() if unreachable else None, environment.audience(), conf.max_request())
+    return Config(keys, environment.audience(), conf.max_request(), conf.allowed_clients())
 
 
 def caller_options(**others: Any) -> str:
@@ -48,7 +77,7 @@ def caller_options(**others: Any) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _encoded(language: str | None, zone: dt.tzinfo, **others: Any) -> str:
-    own = {"django": conf.django_release(), "language": language, "zone": _zone_name(zone)}
+    own = {"django": environment.django_release(), "language": language, "zone": _zone_name(zone)}
     return wire.encode_options({**own, **others})
 
 
@@ -81,7 +110,7 @@ def far_side(*, own_thread: bool) -> wire.FarSide:
 
 
 def _refusal(options: Mapping[str, Any]) -> Error | None:
-    here, there = conf.django_release(), options.get("django")
+    here, there = environment.django_release(), options.get("django")
     if there in (None, here):
         return None
     message = f"the caller has Django {there}, the hook {here}: models cannot be exchanged. Update one of them."

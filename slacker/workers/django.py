@@ -18,8 +18,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..arguments import checked_timeout
 from ..chain import Chain
-from ..django_backend import conf
+from ..django_backend import conf, environment, keyrings
 from ..django_backend.caller import Caller
+from ..django_backend.remembered import Remembered
 from ..django_backend.remote import caller_options
 from ..django_backend.scope import close_connections, perform, perform_stream
 from ..django_backend.transactions import check_alias
@@ -142,7 +143,7 @@ class _Http(HttpWorker):
         self._timeout = None if timeout is None else checked_timeout(timeout)
         self._audience = audience
         self._host = None if host is None else checked_host(host)
-        self._remembered: conf.Remembered[Endpoint] = conf.Remembered()
+        self._remembered: Remembered[Endpoint] = Remembered()
         self._set_up(**limits)
 
     def _endpoint_now(self) -> Endpoint | Awaitable[Endpoint]:
@@ -157,8 +158,8 @@ class _Http(HttpWorker):
             server = urllib.parse.urljoin(server, path)
         made = Endpoint(
             server,
-            self._keyring or conf.keyring() or _derived_keyring(parts.hostname or ""),
-            conf.audience() if self._audience is None else self._audience,
+            self._keyring or keyrings.keyring() or _derived_keyring(parts.hostname or ""),
+            environment.audience() if self._audience is None else self._audience,
             self._host,
             conf.timeout() if self._timeout is None else self._timeout,
             conf.max_request(),
@@ -196,11 +197,11 @@ def _path_of_hook() -> str:
 
 
 def _derived_keyring(host: str) -> Keyring:
-    keys = conf.derived_keyring() if conf.is_loopback(host) else None
+    keys = keyrings.derived_keyring() if conf.is_loopback(host) else None
     if keys is None:
         raise ImproperlyConfigured(
             f"There is no SLACKER_KEY, and one derived from SECRET_KEY will not do: either {host!r} is another host, "
-            f"or SECRET_KEY is weak. Make a key, the same for both sides, with: {conf.HOW_TO_MAKE_A_KEY}"
+            f"or SECRET_KEY is weak. Make a key, the same for both sides, with: {keyrings.HOW_TO_MAKE_A_KEY}"
         )
     return keys
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..django_backend import conf
+from ..django_backend import environment
 from ..django_backend.remote import caller_options
 from ..django_backend.transactions import check_alias
 from .child import Setup
@@ -17,7 +17,7 @@ class Processes(ProcessWorker):
     def setup(self) -> Setup:
         # Asked for each call: a process that began before the test databases were made must not serve a test.
         there = ["slacker.django_backend.process", "set_up"]
-        return [*there, conf.settings_module(), conf.database_names(), conf.in_test_run()]
+        return [*there, environment.settings_module(), environment.database_names(), environment.in_test_run()]
 
     def options(self) -> str:
         return caller_options()

@@ -23,14 +23,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, final
 
 from ..chain import Chain
-from ..errors import DeadlineExceeded, QueueFull, SlackerError, WorkerClosed
+from ..errors import QueueFull, SlackerError, WorkerClosed
 from ..outcome import Error, Outcome
 from .base import log_call, logger, running_loop
 from .inbox import Inbox, inbox_of
+from .jobs import Job, outlines
 
 __all__ = ["Pool"]
 
@@ -43,40 +44,6 @@ it no sleep, and a fifth less time. A longer look brings no more."""
 
 _let_others_run = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 """Gives up the GIL, and the processor if anybody wants it."""
-
-
-@final
-class Job:
-    """One call on its way: what to run, in which context, and where the outcome is awaited."""
-
-    __slots__ = ("began", "chain", "context", "future", "inbox", "limit", "replay", "submitted")
-
-    def __init__(
-        self,
-        chain: Chain,
-        replay: Callable[[Chain], Outcome],
-        future: asyncio.Future[Any],
-        inbox: Inbox,
-        limit: float | None,
-    ) -> None:
-        self.chain = chain
-        self.replay = replay
-        self.future = future
-        self.inbox = inbox
-        self.limit = limit
-        self.context = contextvars.copy_context()
-        self.submitted = time.perf_counter()
-        self.began = False
-
-    @property
-    def is_late(self) -> bool:
-        return self.limit is not None and time.perf_counter() - self.submitted >= self.limit
-
-    def too_late(self) -> DeadlineExceeded:
-        """Return the error of a job whose time has passed."""
-        message = f"{self.chain.outline()} was not done within {self.limit:g} s; it "
-        message += "goes on where it runs" if self.began else "did not run"
-        return DeadlineExceeded(message, executed=None if self.began else False)
 
 
 @final
@@ -377,12 +344,6 @@ class Pool:
             on_end = [] if self._threads else list(self._on_end)
         for callback in on_end:
             callback()
-
-
-def outlines(jobs: Iterable[Job], most: int = 10) -> str:
-    """Return the outlines of `jobs`, at most `most` of them, for a message."""
-    named = [job.chain.outline() for job in jobs]
-    return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -54,12 +53,6 @@ def session() -> Any:
 def backend_pid() -> int:
     """As work: return which process of PostgreSQL serves the chain."""
     return session().info.backend_pid
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until `holds()` is true, looking every few milliseconds; the test's time limit ends a vain wait."""
-    while not holds():  # noqa: ASYNC110 (nobody in the database or the other thread sets an event)
-        await asyncio.sleep(0.005)
 
 
 class Backends:

@@ -20,7 +20,8 @@ from slacker import Slacker
 from slacker.django_backend import scope
 from slacker.workers import DjangoThreadWorker, pool
 from tests.django.app.models import Author
-from tests.django.helpers import Backends, backend_pid, postgresql_only, session, sqlite_only, until
+from tests.django.helpers import Backends, backend_pid, postgresql_only, session, sqlite_only
+from tests.waiting import eventually
 
 # --- how long they are kept ----------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ async def test_an_idle_thread_closes_its_connection(
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
     used = await Slacker(session, worker)()
 
-    await until(lambda: is_closed(used))
+    await eventually(lambda: is_closed(used))
 
 
 async def test_aclose_closes_the_connections(worker: DjangoThreadWorker) -> None:
@@ -98,7 +99,7 @@ async def test_the_server_sees_the_last_session_end(worker: DjangoThreadWorker, 
     assert len(backends.pids()) == 4
     await worker.aclose()
 
-    await until(lambda: not backends.pids())
+    await eventually(lambda: not backends.pids())
 
 
 # --- one for each thread -------------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ async def test_health_checks_are_obeyed(
 async def test_a_query_that_is_killed_fails_alone(one_thread: DjangoThreadWorker, backends: Backends) -> None:
     """A connection lost in mid-query arrives as OperationalError, and the next call has a new one."""
     asleep = Slacker(execute, one_thread)("SELECT pg_sleep(60)").fetch()
-    await until(lambda: backends.pids("active"))
+    await eventually(lambda: backends.pids("active"))
     backends.terminate(*backends.pids())
 
     with pytest.raises(OperationalError):

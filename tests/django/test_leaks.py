@@ -14,8 +14,7 @@ from slacker import Slacker
 from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
 from tests.django.helpers import Backends, postgresql_only
-
-LIVENESS = 120  # seconds, many times what it takes
+from tests.waiting import LIVENESS
 
 
 def select() -> tuple[int]:
@@ -46,9 +45,9 @@ def test_calls_leave_nothing_behind(recipes: list[Slacker], library: dict[str, A
         gc.collect()
         return sys.getallocatedblocks(), set(threading.enumerate()), backends.pids()
 
-    asyncio.run(asyncio.wait_for(call(20_000), LIVENESS))
+    asyncio.run(asyncio.wait_for(call(20_000), 2 * LIVENESS))
     blocks, threads, sessions = footprint()
-    asyncio.run(asyncio.wait_for(call(80_000), LIVENESS))
+    asyncio.run(asyncio.wait_for(call(80_000), 2 * LIVENESS))
     blocks_then, threads_then, sessions_then = footprint()
 
     assert blocks_then - blocks < 2_000

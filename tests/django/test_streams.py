@@ -17,7 +17,8 @@ from slacker import Slacker, Worker, batch, options, stream
 from slacker.django_backend.testing import InlineWorker
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author, Book, Tag
-from tests.django.helpers import Backends, away_only, postgresql_only, until
+from tests.django.helpers import Backends, away_only, postgresql_only
+from tests.waiting import eventually
 
 ROWS = 1200
 
@@ -168,12 +169,12 @@ async def test_the_cursor_is_open_and_then_is_not(any_worker: Worker, many: list
     tags = Slacker(Tag, any_worker).objects.order_by("name")
     async with aclosing(stream(tags.values_list("name", flat=True), chunk_size=1)) as rows:
         await rows.next_chunk()
-        await until(lambda: backends.pids("idle"))
+        await eventually(lambda: backends.pids("idle"))
         assert "_django_curs_" in backends.last_statement()
     # The thread of the server ends with the connection that its client gave up, and its session with it.
-    await until(lambda: not (last := backends.last_statement()) or "CLOSE" in last)
+    await eventually(lambda: not (last := backends.last_statement()) or "CLOSE" in last)
 
-    await until(lambda: backends.pids() == backends.pids("idle"))
+    await eventually(lambda: backends.pids() == backends.pids("idle"))
 
 
 @postgresql_only
@@ -202,7 +203,7 @@ async def test_a_stream_that_writes(any_worker: Worker, database: Any) -> None:
     """A stream in a transaction is committed at its end, and then its hooks run."""
     seen = [name async for name in options(Slacker(create_each, any_worker)("Ann", "Bob"), atomic=True)]
     assert seen == ["Ann", "Bob"]
-    await until(lambda: committed)
+    await eventually(lambda: committed)
 
     assert (committed, await stored()) == (["Ann", "Bob"], ["Ann", "Bob"])
 
@@ -243,8 +244,8 @@ async def test_a_transaction_that_is_left_is_over(any_worker: Worker, many: list
     async with aclosing(stream(tags, chunk_size=1)) as rows:
         await rows.next_chunk()
         if not isinstance(any_worker, DjangoHttpWorker):  # there all of it may have left already
-            await until(lambda: backends.pids("idle in transaction"))
-    await until(lambda: backends.pids() == backends.pids("idle"))
+            await eventually(lambda: backends.pids("idle in transaction"))
+    await eventually(lambda: backends.pids() == backends.pids("idle"))
 
 
 async def test_with_atomic_requests(

@@ -19,8 +19,9 @@ from slacker.django_backend.testing import InlineWorker
 from slacker.django_backend.transactions import enter_transactions
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author
-from tests.django.helpers import Backends, HookServer, away_only, postgresql_only, sqlite_only, until
+from tests.django.helpers import Backends, HookServer, away_only, postgresql_only, sqlite_only
 from tests.http.servers import AUDIENCE, KEY
+from tests.waiting import eventually
 
 SHORT = 0.25
 """Seconds that pass while the test waits for them."""
@@ -148,7 +149,7 @@ async def test_what_waits_for_a_connection_is_never_sent(hook: HookServer) -> No
     async with DjangoHttpWorker(hook.url, key=KEY, audience=AUDIENCE, max_connections=1) as worker:
         waiting = Slacker(wait_and_begin, worker)
         first = waiting("first").fetch()
-        await until(lambda: began)
+        await eventually(lambda: began)
         await assert_late(options(waiting("second"), timeout=SHORT), executed=False)
         gate.set()
         await first
@@ -192,7 +193,7 @@ async def test_what_waits_in_the_server_never_begins(
     await assert_late(late, executed=None)
     assert full() == 2
     gate.set()
-    await until(lambda: not hook.busy)
+    await eventually(lambda: not hook.busy)
 
     assert await Slacker(wait_and_begin, http_worker)("in time") == "in time"
     assert began == ["first", "in time"]
@@ -202,11 +203,11 @@ async def test_what_waits_behind_others_of_its_request(hook: HookServer) -> None
     """Of calls that share a request each has its own deadline: one that passes while others run never begins."""
     async with DjangoHttpWorker(hook.url, key=KEY, audience=AUDIENCE, max_connections=1) as worker:
         waiting, until_then = Slacker(wait_and_begin, worker), Slacker(wait_at_the_door, worker)().fetch()
-        await until(lambda: hook.busy)
+        await eventually(lambda: hook.busy)
         second, third = waiting("second").fetch(), options(waiting("third"), timeout=2 * SHORT).fetch()
         door.set()
         await until_then
-        await until(lambda: began)
+        await eventually(lambda: began)
         await assert_late(third, executed=None)
         gate.set()
         await second
@@ -243,7 +244,7 @@ async def test_what_is_late_by_both_clocks(database: Any) -> None:
             hook.application = answer_later
             await assert_late(options(Slacker(wait_and_begin, worker)("late"), timeout=SHORT), executed=None)
             gate.set()
-            await until(lambda: not hook.busy)
+            await eventually(lambda: not hook.busy)
 
     assert began == ["in time"]
 
@@ -264,10 +265,10 @@ def limited() -> Iterator[None]:
 async def test_the_database_ends_the_statement(any_worker: Worker, backends: Backends) -> None:
     """With SLACKER_STATEMENT_TIMEOUT a query does not outlive its caller: PostgreSQL ends it; the next one works."""
     asleep = options(Slacker(execute, any_worker)("SELECT pg_sleep(30)"), timeout=0.5).fetch()
-    await until(lambda: backends.pids("active"))
+    await eventually(lambda: backends.pids("active"))
     with pytest.raises(DeadlineExceeded):
         await asleep
-    await until(lambda: backends.pids() == backends.pids("idle"))  # a server's goes with the connection to it
+    await eventually(lambda: backends.pids() == backends.pids("idle"))  # a server's goes with the connection to it
 
     assert await options(Slacker(execute, any_worker)("SELECT 1"), timeout=LONG) == 1
 
@@ -316,7 +317,7 @@ async def test_each_statement_ends_then(any_worker: Worker, backends: Backends) 
     with pytest.raises(DeadlineExceeded):
         await options(Slacker(execute_each, any_worker)(["SELECT pg_sleep(0.4)"] * 75), timeout=1)
     begun = time.monotonic()
-    await until(lambda: backends.pids() == backends.pids("idle"))
+    await eventually(lambda: backends.pids() == backends.pids("idle"))
 
     assert time.monotonic() - begun < 10  # liveness bound: ended at once, where all of it would take half a minute
 

@@ -12,17 +12,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.waiting import LIVENESS, until
+
 CHECKOUT = Path(__file__).parents[2]
 CITIES = CHECKOUT / "examples" / "cities"
-PATIENCE = 60  # seconds for what takes two or three; only a liveness bound
 
 
 def cities_environment(settings: dict[str, str]) -> dict[str, str]:
@@ -33,14 +33,6 @@ def cities_environment(settings: dict[str, str]) -> dict[str, str]:
     ours = ("CITIES_", "DJANGO_", "SLACKER_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "error", **settings}
-
-
-def eventually(holds: Callable[[], object], complaint: str, patience: float = PATIENCE) -> None:
-    """Wait until something that other processes do has happened."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.01)
 
 
 class Answer(NamedTuple):
@@ -79,7 +71,7 @@ class Demo:
     def wait_until_up(self) -> Self:
         """Wait for the line with the demo's address."""
         line = re.compile(r"^Serving cities on (http://127\.0\.0\.1:\d+)/\n", re.MULTILINE)
-        eventually(lambda: line.search(self.output()) or self.process.poll() is not None, "nothing is announced")
+        until(lambda: line.search(self.output()) or self.process.poll() is not None, "nothing is announced")
         announced = line.search(self.output())
         assert announced, (self.output(), self.ended())
         self.url = announced[1]
@@ -94,7 +86,7 @@ class Demo:
         return read(self._errors)
 
     def request(self, path: str, method: str = "GET") -> Answer:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=LIVENESS)
         try:
             connection.request(method, path)
             response = connection.getresponse()
@@ -112,7 +104,7 @@ class Demo:
 
     def ended(self) -> tuple[int, str]:
         """Wait for the end; return the exit code and what was written to stderr."""
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(LIVENESS)
         return code, self.errors()
 
     def __enter__(self) -> Self:
@@ -137,7 +129,7 @@ def hook_server(settings: dict[str, str], url: str) -> Iterator[None]:
 def end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(LIVENESS)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

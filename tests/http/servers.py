@@ -21,7 +21,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -31,21 +30,11 @@ from typing import Any
 from slacker import wire, wsgi
 from slacker.hook import Config, Hook
 from slacker.signing import Keyring
+from tests.waiting import LIVENESS, until
 
 ROOT = Path(__file__).parents[2]
 KEY = "the key that both sides of the tests share, and that no log may show"
 AUDIENCE = "tests"
-LIVENESS = 30.0
-"""Seconds that nothing here takes by far: past it something hangs."""
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for `condition()` to be true, and return what it gives."""
-    end = time.monotonic() + LIVENESS
-    while not (value := condition()):
-        assert time.monotonic() < end, condition  # liveness bound
-        time.sleep(0.002)
-    return value
 
 
 def make_hook(

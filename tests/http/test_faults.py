@@ -15,10 +15,11 @@ import trustme
 
 from slacker import DeadlineExceeded, ProtocolError, Refused, Slacker, SlackerError, TransportError, stream
 from slacker.workers.http import HttpTransport
+from tests.waiting import LIVENESS, eventually, until
 
 from . import servers
-from .conftest import Watch, eventually, pass_time, ticking
-from .servers import LIVENESS, Connection, Fault, HttpServer, is_connecting, until
+from .conftest import Watch, pass_time, ticking
+from .servers import Connection, Fault, HttpServer, is_connecting
 
 
 def answers(reply: bytes) -> Fault:
@@ -213,7 +214,7 @@ async def test_the_answer_does_not_come_in_time(watch: Watch, fault: Fault) -> N
         watch.faulty.waits.clear()
         await eventually(watch.faulty.waits.is_set)
     pass_time(LIVENESS / 2)
-    error = await watch.fails(call, DeadlineExceeded, None, "within 30 s; it may")
+    error = await watch.fails(call, DeadlineExceeded, None, f"within {LIVENESS:g} s; it may")
     assert isinstance(error, TimeoutError)
     assert watch.faulty.accepted == 1
 

@@ -30,13 +30,12 @@ from slacker.workers.http import Answer, HttpWorker, NotSent, line, sender
 from slacker.workers.http.call import PendingCall
 from slacker.workers.http.endpoint import Endpoint
 from slacker.workers.http.line import Line
+from tests.waiting import LIVENESS, eventually, until
 
-from . import servers
-from .conftest import Watch, eventually, pass_time, run_script, ticking
+from .conftest import Watch, pass_time, run_script, ticking
 from .servers import (
     AUDIENCE,
     KEY,
-    LIVENESS,
     Connection,
     HttpServer,
     count_connections,
@@ -774,7 +773,7 @@ def test_closing_reaches_calls_of_other_loops(watch: Watch) -> None:
 
     thread = threading.Thread(target=asyncio.run, args=(call(),))
     thread.start()
-    servers.until(lambda: gate.arrived)
+    until(lambda: gate.arrived)
     asyncio.run(worker.aclose(timeout=0.05))
     thread.join(LIVENESS)  # liveness bound
     assert [str(error)[-16:] for error in ended] == ["it may run still"]

@@ -14,9 +14,10 @@ import pytest
 
 from slacker import Refused, Slacker, TransportError
 from slacker.workers import HttpWorker
+from tests.waiting import LIVENESS
 
 from . import servers
-from .servers import AUDIENCE, GRANIAN, KEY, LIVENESS, Served, count_connections, served_by
+from .servers import AUDIENCE, GRANIAN, KEY, Served, count_connections, served_by
 
 AT_ONCE = 50  # of which as many have to wait for a connection as there are not
 NOBODY = "http://127.0.0.1:1/"

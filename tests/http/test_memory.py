@@ -14,7 +14,8 @@ SCRIPT = """
 import asyncio, gc, json
 from slacker import Slacker
 from slacker.workers import HttpWorker
-from tests.http.servers import AUDIENCE, KEY, LIVENESS, blobs, memory
+from tests.http.servers import AUDIENCE, KEY, blobs, memory
+from tests.waiting import LIVENESS
 
 COUNT, SIZE = 100_000, 1_000
 

@@ -14,15 +14,15 @@ import pytest
 
 from slacker import DeadlineExceeded, RemoteError, Slacker, SlackerError, TransportError
 from slacker.workers import HttpWorker
+from tests.waiting import LIVENESS, eventually
 
 from . import servers
-from .conftest import Watch, eventually, pass_time
+from .conftest import Watch, pass_time
 from .servers import (
     AUDIENCE,
     GRANIAN,
     GUNICORN,
     KEY,
-    LIVENESS,
     Connection,
     Faulty,
     HttpServer,

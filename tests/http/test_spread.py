@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from slacker.workers.http import HttpTransport, spread, transport
+from tests.waiting import eventually
 
-from .conftest import Watch, eventually, pass_time
+from .conftest import Watch, pass_time
 from .servers import Connection, Fault, count_connections
 
 ANSWER = b"HTTP/1.1 200 OK\r\n%sContent-Length: 2\r\n\r\nok"

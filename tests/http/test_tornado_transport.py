@@ -12,10 +12,11 @@ import trustme
 from examples import tornado_transport
 from examples.tornado_transport import TornadoTransport
 from slacker import DeadlineExceeded, Slacker, TransportError
+from tests.waiting import LIVENESS, eventually
 
 from . import servers
-from .conftest import Watch, Watched, eventually, pass_time
-from .servers import LIVENESS, Connection, Fault
+from .conftest import Watch, Watched, pass_time
+from .servers import Connection, Fault
 from .test_faults import answers_html, closes, is_silent, resets, works_and_resets
 
 

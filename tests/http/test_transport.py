@@ -15,9 +15,10 @@ import pytest
 
 from slacker.workers.http import HttpTransport, NotSent
 from slacker.workers.http.connection import Connection as ClientConnection
+from tests.waiting import LIVENESS, eventually, until
 
-from .conftest import Watch, eventually
-from .servers import LIVENESS, Connection, Fault, count_connections, until
+from .conftest import Watch
+from .servers import Connection, Fault, count_connections
 from .test_faults import answers, answers_html, closes, is_silent, resets, works_and_resets
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

@@ -31,6 +31,7 @@ from slacker.hook import (
     Request,
     StoreFull,
 )
+from slacker.nonces import milliseconds
 from slacker.outcome import Outcome, Value
 from slacker.signing import Keyring, Signature
 
@@ -987,9 +988,9 @@ def test_real_clock() -> None:
     """Without a clock of their own hook and nonces use the real one."""
     pair = Pair()
     hook = Hook(lambda: pair.config)
-    sealed = pair.seal(time=hook._now())
+    sealed = pair.seal(time=milliseconds())
     assert [Value(5)] == pair.open(sealed, hook.answer(pair.request(sealed)))
-    assert MemoryNonces().add("a", hook._now() + WINDOW)
+    assert MemoryNonces().add("a", milliseconds() + WINDOW)
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slacker import signing
 from slacker.errors import ProtocolError
-from slacker.signing import Key, Keyring, ReplyOpener, ReplySealer, Signature, hkdf_expand, hkdf_extract
+from slacker.keys import Mac, hkdf_expand, hkdf_extract
+from slacker.signing import Key, Keyring, ReplyOpener, ReplySealer, Signature
 
 from .pair import AUDIENCE, NOW, OTHER_SECRET, ROOT, SECRET
 
@@ -102,14 +102,14 @@ def test_expand_has_an_end() -> None:
 @given(key=st.binary(max_size=64), parts=st.lists(st.binary(max_size=200)))
 def test_mac(key: bytes, parts: list[bytes]) -> None:
     """A MAC is HMAC-SHA256 of the parts, one after another."""
-    assert hmac.new(key, b"".join(parts), hashlib.sha256).digest() == signing._Mac.of(key)(*parts)
+    assert hmac.new(key, b"".join(parts), hashlib.sha256).digest() == Mac.of(key)(*parts)
 
 
 @settings(deadline=None)
 @given(key=st.binary(max_size=64), beginning=st.binary(max_size=200), part=st.binary(max_size=200))
 def test_mac_after(key: bytes, beginning: bytes, part: bytes) -> None:
     """A MAC that has begun goes on as often as one likes, and is that of the whole message."""
-    begun = signing._Mac.of(key).after(beginning)
+    begun = Mac.of(key).after(beginning)
     assert [begun(part), begun(part)] == [hmac.new(key, beginning + part, hashlib.sha256).digest()] * 2
 
 

@@ -9,9 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import Context
 from io import BytesIO
 from pathlib import Path
@@ -22,22 +21,12 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from slacker.workers.http import Answer
+from tests.waiting import LIVENESS, until
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 ROOT = Path(__file__).parents[2]
-LIVENESS = 120.0
-"""Seconds that nothing here takes by far: past it something hangs."""
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for `condition()` to be true, and return what it gives."""
-    end = time.monotonic() + LIVENESS
-    while not (value := condition()):
-        assert time.monotonic() < end, condition  # liveness bound
-        time.sleep(0.02)
-    return value
 
 
 def free_port(host: str) -> int:

@@ -15,9 +15,10 @@ from django.test import override_settings
 
 from slacker import Slacker, TransportError
 from slacker.workers import DjangoHttpWorker
+from tests.waiting import LIVENESS
 
 from .conftest import AUDIENCE
-from .helpers import LIVENESS, Server, django, environment
+from .helpers import Server, django, environment
 
 CLIENT = """
 import asyncio, django

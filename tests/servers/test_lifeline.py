@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 
 from slacker.django_backend import lifeline
+from tests.waiting import LIVENESS, until
 
-from .helpers import LIVENESS, ROOT, is_running, until
+from .helpers import ROOT, is_running
 from .project import work
 
 

@@ -21,9 +21,10 @@ from django.test import override_settings
 from slacker import Slacker, TransportError
 from slacker.workers import DjangoHttpWorker
 from tests.http.servers import children
+from tests.waiting import LIVENESS, until
 
 from .conftest import AUDIENCE
-from .helpers import LIVENESS, Server, is_free, is_running, until
+from .helpers import Server, is_free, is_running
 from .project import settings, work
 
 ELSEWHERE = "127.0.0.2"

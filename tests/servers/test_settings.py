@@ -19,7 +19,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from slacker import DeadlineExceeded, Slacker, TransportError
-from slacker.django_backend import conf
+from slacker.django_backend import conf, environment, keyrings
+from slacker.django_backend.remembered import Remembered
+from slacker.django_backend.remote import hook_config
 from slacker.workers import DjangoHttpWorker
 from slacker.workers.http import Answer, NotSent
 
@@ -308,15 +310,15 @@ async def test_secret_key_is_rotated(no_key: None) -> None:
 async def test_a_weak_fallback_is_left_out(no_key: None) -> None:
     """A weak SECRET_KEY_FALLBACKS opens nothing and spoils nothing."""
     with override_settings(SECRET_KEY_FALLBACKS=["weak"]):
-        keys = conf.derived_keyring()
+        keys = keyrings.derived_keyring()
     assert keys is not None
-    assert repr(conf.derived_keyring()) == repr(keys)
+    assert repr(keyrings.derived_keyring()) == repr(keys)
 
 
 async def test_a_strong_fallback_does_not_stand_in(no_key: None) -> None:
     """A weak SECRET_KEY is not replaced by a strong fallback."""
     with override_settings(SECRET_KEY="weak", SECRET_KEY_FALLBACKS=[STRONG]):
-        assert conf.derived_keyring() is None
+        assert keyrings.derived_keyring() is None
 
 
 # --- SLACKER_AUDIENCE ------------------------------------------------------------------------------------------------
@@ -338,7 +340,7 @@ def test_the_audience_by_default(project: str, unset: str | None) -> None:
     from django.db import connections
 
     with override_settings(SLACKER_AUDIENCE=unset):
-        module, *names = conf.audience().split("\n")
+        module, *names = environment.audience().split("\n")
     assert project == module
     assert [f"default={connections['default'].settings_dict['NAME']}"] == names
 
@@ -348,9 +350,9 @@ def test_a_database_of_another_name_is_another_environment(monkeypatch: pytest.M
     from django.db import connections
 
     with override_settings(SLACKER_AUDIENCE=None):
-        before = conf.audience()
+        before = environment.audience()
         monkeypatch.setitem(connections["default"].settings_dict, "NAME", "test_of_that")
-        assert before != conf.audience()
+        assert before != environment.audience()
 
 
 # --- limits and lists ------------------------------------------------------------------------------------------------
@@ -389,7 +391,7 @@ def test_what_lists_no_clients(value: Any) -> None:
         override_settings(SLACKER_ALLOWED_CLIENTS=value),
         pytest.raises(ImproperlyConfigured, match="SLACKER_ALLOWED_CLIENTS"),
     ):
-        conf.hook_config(unreachable=False)
+        hook_config(unreachable=False)
 
 
 def test_clients_may_be_objects() -> None:
@@ -397,7 +399,7 @@ def test_clients_may_be_objects() -> None:
     import ipaddress
 
     with override_settings(SLACKER_ALLOWED_CLIENTS=[ipaddress.ip_network("10.0.0.0/8"), ""]):
-        assert conf.hook_config(unreachable=False).allowed_clients == ("10.0.0.0/8", "")
+        assert hook_config(unreachable=False).allowed_clients == ("10.0.0.0/8", "")
 
 
 # --- when they are read ----------------------------------------------------------------------------------------------
@@ -423,7 +425,7 @@ async def test_settings_are_read_for_each_call() -> None:
 def test_what_was_made_of_the_settings_is_remembered() -> None:
     """What was made of the settings is used again until one is changed, be it in its place, and when they are back."""
     fallbacks: list[str] = []
-    remembered: conf.Remembered[str] = conf.Remembered()
+    remembered: Remembered[str] = Remembered()
     with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
         found, before = remembered.look()
         remembered.keep(found, "made")
@@ -438,7 +440,7 @@ def test_what_was_made_of_the_settings_is_remembered() -> None:
 def test_what_was_made_while_settings_changed_is_not_remembered() -> None:
     """What was made while a setting changed, be it in its place, is used for neither the one nor the other."""
     fallbacks: list[str] = []
-    remembered: conf.Remembered[str] = conf.Remembered()
+    remembered: Remembered[str] = Remembered()
     with override_settings(SLACKER_KEY_FALLBACKS=fallbacks):
         found, _ = remembered.look()
         fallbacks.append(KEY)

@@ -13,8 +13,9 @@ import pytest
 from slacker import Slacker, TransportError
 from slacker.workers import DjangoHttpWorker
 from slacker.workers.http import NotSent
+from tests.waiting import LIVENESS
 
-from .helpers import LIVENESS, Server
+from .helpers import Server
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # nobody gets as far
 

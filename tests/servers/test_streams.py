@@ -15,9 +15,10 @@ import pytest
 
 from slacker import Refused, Slacker, options, stream
 from slacker.workers import DjangoHttpWorker
+from tests.waiting import LIVENESS, until
 
 from .conftest import AUDIENCE
-from .helpers import KINDS, LIVENESS, Server, environment, until
+from .helpers import KINDS, Server, environment
 from .project import work
 
 LARGE = 100_000

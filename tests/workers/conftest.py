@@ -23,15 +23,18 @@ from distributed import Client
 from slacker import Worker
 from slacker.workers import DaskWorker, DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
+from tests.waiting import LIVENESS
 
-from .work import LIVENESS, Source, sources
+from .work import Source, sources
 
 
 def _set_django_up() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
     import django
+    from django.utils import timezone
 
     django.setup()
+    timezone.get_default_timezone()  # a file, which is read now and not on the loop: once for each change of a setting
 
 
 def _django_thread_worker() -> Worker:

@@ -24,6 +24,7 @@ from tornado.ioloop import IOLoop
 import slacker
 from slacker import RemoteError, Slacker, Worker, WorkerClosed, chain_of
 from slacker.workers import DummyWorker
+from tests.waiting import LIVENESS, until
 
 from . import work
 from .conftest import NO_STREAMS
@@ -447,7 +448,7 @@ def test_leaves_nothing_behind_of_many_loops(
     before = open_descriptors()
     for _ in range(50):
         asyncio.run(main())
-    work.wait_for(lambda: open_descriptors() <= before)  # the hook's, in this process, notices a bit later
+    until(lambda: open_descriptors() <= before)  # the hook's, in this process, notices a bit later
     assert list(loops) == []
     assert len(threads()) <= 4
 
@@ -458,7 +459,7 @@ def test_serves_two_loops_at_once(worker: Worker) -> None:
     results: dict[str, list[str]] = {}
 
     async def main(name: str) -> None:
-        start.wait(work.LIVENESS)
+        start.wait(LIVENESS)
         results[name] = await asyncio.gather(*[Slacker(work.echo, worker)(f"{name}{n}") for n in range(300)])
 
     threads = [threading.Thread(target=lambda name=name: asyncio.run(main(name))) for name in "ab"]
@@ -512,7 +513,7 @@ async def test_submit_is_one_run(local_worker: Worker) -> None:
 
 async def test_submit_works_with_wait_for(worker: Worker) -> None:
     """wait_for returns the result of a Future that is done in time."""
-    assert await asyncio.wait_for(Slacker(work.echo, worker)("a").fetch(), work.LIVENESS) == "a"
+    assert await asyncio.wait_for(Slacker(work.echo, worker)("a").fetch(), LIVENESS) == "a"
 
 
 async def test_submit_can_time_out(worker: Worker) -> None:
@@ -543,7 +544,7 @@ async def test_run_is_what_a_task_takes(worker: Worker) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.TaskGroup() as group:
             group.create_task(slacker.run(Slacker(work.fail, worker)(ValueError, "a")))
-            group.create_task(asyncio.sleep(work.LIVENESS))
+            group.create_task(asyncio.sleep(LIVENESS))
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
 
 

@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster
 
 from slacker import DeadlineExceeded, Slacker, TransportError, WorkerClosed, options, stream
 from slacker.workers import DaskWorker
+from tests.waiting import LIVENESS
 
 from . import work
 
@@ -104,7 +105,7 @@ async def test_a_cluster_that_is_gone(short_lived: LocalCluster) -> None:
         await asyncio.sleep(0.1)
         await asyncio.to_thread(short_lived.close)
         with pytest.raises(TransportError) as caught:
-            await asyncio.wait_for(running, work.LIVENESS)  # liveness bound
+            await asyncio.wait_for(running, LIVENESS)  # liveness bound
     finally:
         await asyncio.to_thread(client.close)
 

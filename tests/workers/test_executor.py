@@ -18,6 +18,7 @@ import pytest
 
 from slacker import DeadlineExceeded, Refused, RemoteError, Slacker, TransportError, WorkerClosed, options
 from slacker.workers import ExecutorWorker
+from tests.waiting import LIVENESS, until
 
 from . import work
 
@@ -62,7 +63,7 @@ def hold(worker: ExecutorWorker, directory: Path, name: str) -> asyncio.Future[s
 
 
 async def begun(directory: Path, name: str) -> None:
-    await asyncio.to_thread(work.wait_for, (directory / name).exists)
+    await asyncio.to_thread(until, (directory / name).exists)
 
 
 # --- any executor ------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ async def test_a_running_call_that_is_cancelled_frees_its_caller(threads: Thread
 async def test_a_timeout_frees_the_caller(threads: ThreadPoolExecutor, tmp_path: Path, logged: Logged) -> None:
     """A call whose time passes fails; one that waited in the executor never runs, of one that runs nobody knows."""
     worker = ExecutorWorker(threads)
-    running = options(Slacker(work.hold, worker)(str(tmp_path), "a"), timeout=work.LIVENESS).fetch()
+    running = options(Slacker(work.hold, worker)(str(tmp_path), "a"), timeout=LIVENESS).fetch()
     await begun(tmp_path, "a")
     with pytest.raises(DeadlineExceeded, match=r"hold\(\.\.\.\) was not done within 0\.01 s") as waiting:
         await options(Slacker(work.hold, worker)(str(tmp_path), "b"), timeout=0.01)

@@ -19,6 +19,7 @@ from slacker.chain import Chain
 from slacker.outcome import Error, Outcome, Value
 from slacker.workers import ThreadWorker
 from slacker.workers.inbox import Inbox, inbox_of
+from tests.waiting import LIVENESS
 
 from . import work
 
@@ -255,7 +256,7 @@ def test_many_threads_may_drop_at_once() -> None:
     start, failed = threading.Barrier(4), []
 
     def deliver(future: asyncio.Future[Any]) -> None:
-        start.wait(work.LIVENESS)
+        start.wait(LIVENESS)
         try:
             for _ in range(5_000):
                 inbox.deliver(future, CHAIN, Value("a"))

@@ -13,6 +13,7 @@ import pytest
 
 from slacker import Slacker, Worker
 from slacker.workers import ExecutorWorker, ProcessWorker, ThreadWorker
+from tests.waiting import LIVENESS
 
 from . import work
 
@@ -44,7 +45,7 @@ async def test_calls_leave_nothing_behind(threads: Callable[[], list[threading.T
     """After 20 000 calls to warm up 80 000 more add no memory and no thread."""
     barrier = threading.Barrier(4)
     async with ThreadWorker(4) as worker:
-        await asyncio.gather(*[Slacker(barrier, worker).wait(work.LIVENESS) for _ in range(4)])
+        await asyncio.gather(*[Slacker(barrier, worker).wait(LIVENESS) for _ in range(4)])
         await succeed(worker, 20_000)
         blocks = allocated_blocks()
         await succeed(worker, 80_000)

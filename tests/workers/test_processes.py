@@ -21,9 +21,9 @@ import pytest
 
 from slacker import QueueFull, Refused, RemoteError, Slacker, SlackerError, TransportError, WorkerClosed
 from slacker.workers import ProcessWorker, child, processes
+from tests.waiting import LIVENESS, until
 
 from . import work
-from .work import LIVENESS
 
 Logged = Callable[[int], list[str]]
 RunScript = Callable[[str], subprocess.CompletedProcess[str]]
@@ -40,7 +40,7 @@ class Held:
 
     async def until(self, *names: str) -> list[int]:
         """Return the processes of these calls when all have begun."""
-        await asyncio.to_thread(work.wait_for, lambda: all((self.directory / name).exists() for name in names))
+        await asyncio.to_thread(until, lambda: all((self.directory / name).exists() for name in names))
         return [int((self.directory / name).read_text()) for name in names]
 
     def release(self) -> None:
@@ -288,7 +288,7 @@ async def test_one_that_died_idle_is_replaced() -> None:
     async with ProcessWorker(1) as worker:
         pid = await pid_of(worker)
         os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(work.wait_for, lambda: not is_alive(pid))
+        await asyncio.to_thread(until, lambda: not is_alive(pid))
         assert await pid_of(worker) != pid
 
 
@@ -340,7 +340,7 @@ def test_an_interrupt_from_the_terminal_is_the_parents(held: Held) -> None:
     """)
     command = [sys.executable, "-c", source]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as program:
-        work.wait_for((held.directory / "a").exists)
+        until((held.directory / "a").exists)
         for number in (signal.SIGINT, signal.SIGHUP):
             os.killpg(program.pid, number)
         assert program.stdout is not None
@@ -583,7 +583,7 @@ async def test_idle_processes_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "IDLE_SECONDS", 0.01)
     async with ProcessWorker(1) as worker:
         pid = await pid_of(worker)
-        await asyncio.to_thread(work.wait_for, lambda: not is_alive(pid))
+        await asyncio.to_thread(until, lambda: not is_alive(pid))
         assert await pid_of(worker) != pid
 
 
@@ -593,7 +593,7 @@ def test_a_worker_that_nobody_has_ends_its_processes() -> None:
     pid = asyncio.run(pid_of(worker))  # type: ignore[arg-type]
     del worker
     gc.collect()
-    work.wait_for(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))
 
 
 async def test_leaves_nothing_behind(open_descriptors: Callable[[], int]) -> None:
@@ -687,7 +687,7 @@ for call in calls:
     )
     assert (done.returncode, done.stdout) == (0, "")
     pid = int((tmp_path / "a").read_text())
-    work.wait_for(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))
 
 
 @pytest.mark.parametrize("last", ["", "asyncio.run(worker.aclose())"], ids=["idle", "closed"])
@@ -695,7 +695,7 @@ def test_the_end_of_the_interpreter_is_quiet_when_all_is_done(run_script: RunScr
     """An interpreter that exits with idle processes, or after aclose, prints nothing, and they end."""
     done = run_script(SCRIPT + "print(asyncio.run(pid()), flush=True)\n" + last)
     assert (done.returncode, done.stderr) == (0, "")
-    work.wait_for(lambda: not is_alive(int(done.stdout)))
+    until(lambda: not is_alive(int(done.stdout)))
 
 
 def test_processes_end_with_a_parent_that_is_killed(held: Held) -> None:
@@ -706,7 +706,7 @@ def test_processes_end_with_a_parent_that_is_killed(held: Held) -> None:
         asyncio.run(main())
     """)
     with subprocess.Popen([sys.executable, "-c", source]) as parent:
-        work.wait_for((held.directory / "a").exists)
+        until((held.directory / "a").exists)
         parent.kill()
     pid = int((held.directory / "a").read_text())
-    work.wait_for(lambda: not is_alive(pid))
+    until(lambda: not is_alive(pid))

@@ -23,6 +23,7 @@ from slacker import DeadlineExceeded, Slacker, TransportError, Worker, adisp, ba
 from slacker.workers import DjangoHttpWorker, DummyWorker, HttpWorker, ThreadWorker
 from slacker.workers.http import endpoint
 from tests.http.servers import AUDIENCE, KEY, Faulty, HttpServer, make_hook
+from tests.waiting import LIVENESS, eventually
 
 from . import work
 from .work import Source
@@ -36,15 +37,9 @@ LARGE = 100_000
 HTTP = (HttpWorker, DjangoHttpWorker)
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until `holds()` is true; the test's time limit ends a vain wait."""
-    while not holds():  # noqa: ASYNC110 (nobody in the other thread sets an event)
-        await asyncio.sleep(0.002)
-
-
 async def nothing_is_left() -> None:
     """Wait until the loop has no task besides those of the test, one or two."""
-    await until(lambda: not [task for task in asyncio.all_tasks() if "test" not in str(task.get_coro())])
+    await eventually(lambda: not [task for task in asyncio.all_tasks() if "test" not in str(task.get_coro())])
 
 
 async def at_rest(source: Source) -> int:
@@ -107,7 +102,7 @@ async def test_cancelling_the_reader(streaming_worker: Worker, source: Source) -
             await asyncio.sleep(0)
 
     task = asyncio.create_task(main())
-    await until(lambda: read)
+    await eventually(lambda: read)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -160,7 +155,7 @@ async def test_closing_while_somebody_waits(streaming_worker: Worker, source: So
         return [item async for item in items]
 
     reading = asyncio.create_task(read())
-    await until(lambda: source.made == 2)
+    await eventually(lambda: source.made == 2)
     await items.aclose()
     assert (await reading)[2:] == []
     source.opened.set()
@@ -201,7 +196,7 @@ async def test_closing_the_worker_before_anything_came(streaming_worker: Worker,
     """A stream whose first items are still made when the worker's time to close is over fails with it."""
     source.gate = 0
     reading = asyncio.create_task(stream(source.recipe(streaming_worker, ENDLESS)).next_chunk())
-    await until(source.begun.is_set)
+    await eventually(source.begun.is_set)
     await streaming_worker.aclose(SHORT)
     with pytest.raises(TransportError, match=r"closed while items_of\(\.\.\.\) was on its way; it may run still"):
         await reading
@@ -234,17 +229,17 @@ async def test_a_failure_after_the_reader_was_cancelled(caplog: pytest.LogCaptur
 
     def fail() -> Iterator[int]:
         begun.set()
-        assert may_fail.wait(work.LIVENESS)  # liveness bound
+        assert may_fail.wait(LIVENESS)  # liveness bound
         raise ValueError("late")
         yield 1
 
     async with ThreadWorker(1) as worker:
         waiting = asyncio.ensure_future(stream(Slacker(fail, worker)()).next_chunk())
-        await until(begun.is_set)
+        await eventually(begun.is_set)
         waiting.cancel()
         await asyncio.wait([waiting])
         may_fail.set()
-        await until(lambda: caplog.records)
+        await eventually(lambda: caplog.records)
     del waiting
     gc.collect()
     assert [f"{fail.__qualname__}() failed after its caller had gone"] == [line.getMessage() for line in caplog.records]
@@ -259,7 +254,7 @@ def test_the_loop_ends_with_a_stream_open(streaming_worker: Worker, source: Sour
         await kept[0].next_chunk()
 
     asyncio.run(main())
-    assert source.ended.wait(work.LIVENESS)
+    assert source.ended.wait(LIVENESS)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a loop that nobody shut down
@@ -271,7 +266,7 @@ def test_a_loop_that_is_closed_as_it_is(streaming_worker: Worker, source: Source
     loop.close()
     del items
     gc.collect()
-    assert source.ended.wait(work.LIVENESS)
+    assert source.ended.wait(LIVENESS)
 
 
 async def test_threads_are_free_again(source: Source) -> None:
@@ -332,7 +327,7 @@ async def test_a_server_waits_for_its_reader(streaming_worker: Worker, source: S
         assert ahead * LARGE < 64 << 20
         for _ in range(ahead):
             await items.next_chunk()
-        await until(lambda: source.made > ahead)
+        await eventually(lambda: source.made > ahead)
 
 
 # --- time limits ---------------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ import pytest
 from slacker import DeadlineExceeded, QueueFull, RemoteError, Slacker, SlackerError, WorkerClosed, options
 from slacker.chain import capture
 from slacker.workers import ThreadWorker, local, pool
+from tests.waiting import LIVENESS
 
 from . import work
-from .work import LIVENESS, VAR, Blocker, OutOfStock, Payload
+from .work import VAR, Blocker, OutOfStock, Payload
 
 Threads = Callable[[], list[threading.Thread]]
 Logged = Callable[[int], list[str]]
@@ -727,7 +728,7 @@ async def test_what_takes_long_to_free_holds_nobody_up() -> None:
 
     class Slow:
         def __del__(self) -> None:
-            freed.wait(work.LIVENESS)  # liveness bound
+            freed.wait(LIVENESS)  # liveness bound
 
     variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable")
     async with ThreadWorker(2) as worker:

@@ -18,9 +18,7 @@ from typing import Any, NoReturn
 import slacker
 import slacker.wire
 from slacker import Slacker, Worker
-
-LIVENESS = 30.0
-"""Seconds that nothing here takes by far: past it something hangs."""
+from tests.waiting import LIVENESS, until
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="unset")
 
@@ -205,15 +203,8 @@ def hold(directory: str, name: str) -> str:
     """Write the process's number into the file `name`, and return when there is a file "go"."""
     Path(directory, name + "~").write_text(str(os.getpid()))
     Path(directory, name + "~").rename(Path(directory, name))
-    wait_for(Path(directory, "go").exists)
+    until(Path(directory, "go").exists)
     return name
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + LIVENESS
-    while not holds():
-        assert time.monotonic() < end  # liveness bound
-        time.sleep(0.005)
 
 
 def run_in_a_process(value: Any) -> Any:
@@ -246,7 +237,7 @@ def leave_a_child_and_die(directory: str) -> None:
     if not os.fork():
         hold(directory, "child")
         os._exit(0)
-    wait_for(Path(directory, "child").exists)
+    until(Path(directory, "child").exists)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from slacker.django_backend import conf, lifeline
+from slacker.django_backend import conf, keyrings, lifeline
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[^\]]+\]|[^:]+):)?(?P<port>[0-9]{1,5})")
-_MAKE_A_KEY = f"Make one with: {conf.HOW_TO_MAKE_A_KEY}"
+_MAKE_A_KEY = f"Make one with: {keyrings.HOW_TO_MAKE_A_KEY}"
 
 
 class Command(BaseCommand):
@@ -96,14 +96,14 @@ def _parse(addrport: str) -> tuple[str, int]:
 
 
 def _check_keys(address: str, loopback: bool) -> None:
-    if conf.keyring() is not None:
+    if keyrings.keyring() is not None:
         return
     if not loopback:
         raise CommandError(
             f"{address} can be reached over the network, so SLACKER_KEY must be set: who calls the hook can run code. "
             f"{_MAKE_A_KEY}"
         )
-    if conf.derived_keyring() is None:
+    if keyrings.derived_keyring() is None:
         raise CommandError(f"There is no SLACKER_KEY, and SECRET_KEY is too weak to derive one of it. {_MAKE_A_KEY}")
 
 
