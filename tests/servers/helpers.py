@@ -152,8 +152,11 @@ class Server:
         self.ask_to_stop()
         try:
             return self.process.wait(LIVENESS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.process.args} did not stop; its output: {self.output}") from None
         finally:
             self.process.kill()
+            self.process.wait()
 
     def __enter__(self) -> Self:
         try:
