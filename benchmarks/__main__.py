@@ -23,7 +23,8 @@ from .goals import GOALS, Goal, judge
 from .measure import FULL, QUICK
 from .tables import Table
 
-SUITES = ("threads", "recording", "rows", "remote", "processes", "fetching", "traffic", "trips", "load", "handler")
+SUITES = ("threads", "recording", "remote", "processes", "trips", "rows", "fetching", "traffic", "load", "handler")
+"""The suites, in order: those of single calls before those whose long lists leave a large heap behind."""
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -186,7 +186,7 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         command.main(["thread"])
     assert refused.value.code == 2
-    assert "nothing is called thread; there are threads, recording, rows, remote, " in capsys.readouterr().err
+    assert "nothing is called thread; there are threads, recording, remote, " in capsys.readouterr().err
 
 
 def test_json_and_table_need_two_files(capsys: pytest.CaptureFixture[str]) -> None:

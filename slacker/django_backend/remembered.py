@@ -6,6 +6,7 @@ What `conf`, `keyrings` and `environment` read for it is listed here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, final
 
 from django.conf import Settings, settings
@@ -32,6 +33,9 @@ _READ_FOR_EACH_CALL = (
 )
 
 
+_name_of = itemgetter("NAME")
+
+
 def _in_force() -> tuple[Any, ...]:
     # A tenth of what all that is made of it costs. Asking Django's settings for one that is not set costs an exception.
     holder = settings._wrapped
@@ -40,8 +44,7 @@ def _in_force() -> tuple[Any, ...]:
     else:
         values = (conf.setting(name, None) for name in _READ_FOR_EACH_CALL)
     databases = connections.settings
-    names = [configured["NAME"] for configured in databases.values()]
-    return holder, environment.in_test_run(), *values, *databases, *names
+    return holder, environment.in_test_run(), *values, *databases, *map(_name_of, databases.values())
 
 
 def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:

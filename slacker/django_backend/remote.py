@@ -70,15 +70,17 @@ def _make_config(*, unreachable: bool) -> Config:
     return Config(keys, environment.audience(), conf.max_request(), conf.allowed_clients())
 
 
-def caller_options(**others: Any) -> str:
-    """Return what goes along with a request, encoded: language, time zone, this side's Django release, `others`."""
-    return _encoded(*active(), **others)
+def caller_options(max_reply: int | None = None) -> str:
+    """Return what goes along with a request, encoded: language, time zone, this side's Django release, and the most
+    bytes of a result.
+    """
+    return _encoded(*active(), max_reply)
 
 
 @functools.lru_cache(maxsize=256)
-def _encoded(language: str | None, zone: dt.tzinfo, **others: Any) -> str:
-    own = {"django": environment.django_release(), "language": language, "zone": _zone_name(zone)}
-    return wire.encode_options({**own, **others})
+def _encoded(language: str | None, zone: dt.tzinfo, max_reply: int | None) -> str:
+    options = {"django": environment.django_release(), "language": language, "zone": _zone_name(zone)}
+    return wire.encode_options(options if max_reply is None else {**options, "max_reply": max_reply})
 
 
 def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:

@@ -169,7 +169,7 @@ class _Http(HttpWorker):
         return made
 
     def _options_now(self) -> str:
-        return caller_options(max_reply=self._max_reply)
+        return caller_options(self._max_reply)
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)

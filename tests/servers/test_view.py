@@ -211,7 +211,7 @@ async def test_a_client_of_another_django_release(monkeypatch: pytest.MonkeyPatc
     """A call from another feature release of Django is refused, naming both, before anything runs."""
     import django
 
-    monkeypatch.setattr("slacker.workers.django.caller_options", lambda **others: '{"django":"1.3"}')
+    monkeypatch.setattr("slacker.workers.django.caller_options", lambda max_reply: '{"django":"1.3"}')
     here = ".".join(map(str, django.VERSION[:2]))
     with pytest.raises(Refused, match=f"the caller has Django 1.3, the hook {here}") as caught:
         await Slacker(work.echo, client(InProcess()))(1)
