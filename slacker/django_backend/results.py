@@ -9,7 +9,7 @@ from collections.abc import Collection, Generator, Iterable
 from typing import Any, NoReturn
 
 from django.core.paginator import Page
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
@@ -39,8 +39,9 @@ def settle(result: Any) -> Any:
         return _settle_dict(result)
     if isinstance(result, list | tuple | set | frozenset):
         return _settle_items(result)
-    _refuse_live(result)
-    _read_deeper([result])
+    if not isinstance(result, Model):
+        _refuse_live(result)
+        _read_deeper([result])
     return result
 
 
