@@ -154,7 +154,7 @@ def test_other_results_are_not_copied(result: object) -> None:
     ("hold", "find"),
     [
         (lambda names: {"shelf": {"names": names}}, lambda result: result["shelf"]["names"]),
-        (lambda names: [1, ("a", [names])], lambda result: result[1][1][0]),
+        (lambda names: [1, ("a", [names, 2])], lambda result: result[1][1][0]),
         (Held, lambda result: result.value),
         (lambda names: Held([names]), lambda result: result.value[0]),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from slacker import Slacker, batch
 from slacker.workers import DjangoThreadWorker
@@ -152,6 +152,23 @@ async def test_with_autocommit_off_nothing_is_left_for_the_next(
 
     await Slacker(create_and_commit, one_thread)("Bob")
     assert await names == ["Bob"]
+
+
+@postgresql_only
+async def test_with_autocommit_off_a_connection_that_broke_is_replaced(
+    one_thread: DjangoThreadWorker, names: Any, database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be rolled back, as the connection is gone, is no failure of the next chain."""
+    monkeypatch.setitem(database, "AUTOCOMMIT", False)
+    with pytest.raises(OperationalError):
+        await Slacker(end_session, one_thread)()
+
+    assert await names == []
+
+
+def end_session() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 def create_and_commit(name: str) -> None:

@@ -996,6 +996,15 @@ def test_what_is_shared_is_not_multiplied(groups: int) -> None:
     assert len(frames[0].payload) < 1.1 * groups * (2 << 20)
 
 
+def test_what_is_shared_further_on() -> None:
+    """Where only items further on share something large, the parts that they are in stay whole."""
+    large = bytes(2 << 20)
+    value = [*range(CHUNK_ITEMS), *[(large, number) for number in range(2 * CHUNK_ITEMS)]]
+    frames = frames_of(Value(value))
+    assert gathered(frames) == [Value(value)]
+    assert len(frames) == 3
+
+
 def test_a_graph_is_not_multiplied() -> None:
     """The nodes of one graph go together, and are one graph there: apart, each part would bring all of it along."""
     nodes: list[dict[str, Any]] = []

@@ -76,7 +76,7 @@ async def test_a_time_limit_tells_not_whether_it_ran(worker: DaskWorker) -> None
 async def test_work_that_kills_its_process(worker: DaskWorker) -> None:
     """When the processes die that are given a call, again and again, it fails; what comes next runs."""
     with pytest.raises(TransportError, match="KilledWorker") as caught:
-        await Slacker(os._exit, worker)(1)
+        await Slacker(work.meet, worker)("os._exit")
 
     assert caught.value.executed is None
     assert await Slacker(work.echo, worker)("next") == "next"
