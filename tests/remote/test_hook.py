@@ -148,9 +148,10 @@ def test_headers_of_a_reply() -> None:
     assert (200, headers) == (reply.status, dict(reply.headers))
 
 
-def test_another_process_has_another_name() -> None:
+@pytest.mark.parametrize("nonces", [None, Kept()], ids=["in memory", "somebody else's"])
+def test_another_process_has_another_name(nonces: Any) -> None:
     """So has one that was forked, whose hook begins afresh."""
-    pair = Pair()
+    pair = Pair(nonces=nonces)
     before = dict(pair.answer(pair.seal()).headers)["Slacker-Process"]
     pair.hook.start()
     assert dict(pair.answer(pair.seal()).headers)["Slacker-Process"] != before
