@@ -95,9 +95,12 @@ def hook() -> Iterator[str]:
         yield server.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Dask cluster, in a process of its own: what Dask does there is not seen by other tests."""
+    """The address of a Dask cluster, in a process of its own: what Dask does there is not seen by other tests.
+
+    It lasts no longer than a module, as its processes take a tenth of a core even when they have nothing to do.
+    """
     command = [sys.executable, "-m", "tests.workers.cluster"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
