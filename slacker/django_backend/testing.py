@@ -25,7 +25,7 @@ from django.test import override_settings
 
 from ..chain import Chain
 from ..outcome import Outcome
-from ..workers.base import Worker, deadline_of, log_call
+from ..workers.base import Worker, deadline_of, delivered
 from ..workers.local import hidden_loop
 from ..wsgi import application
 from .caller import Caller
@@ -53,12 +53,8 @@ class InlineWorker(Worker):
         require_setup()
         begun = time.perf_counter()
         work = partial(perform, chain, Caller.current(), own_thread=False, deadline=deadline_of(chain))
-        outcome = await _on_the_tests_thread(partial(_run_in_copied_context, work))
-        log_call(chain, outcome, 0.0, time.perf_counter() - begun)
-        try:
-            return outcome.unwrap(chain)
-        finally:
-            del outcome  # a failure's traceback leads to this frame: it would hold itself
+        replay = partial(_run_in_copied_context, work)
+        return delivered(chain, await _on_the_tests_thread(replay), 0.0, time.perf_counter() - begun)
 
     def check_atomic(self, alias: str) -> None:
         check_alias(alias)

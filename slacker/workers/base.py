@@ -20,6 +20,7 @@ from ..outcome import Error, Outcome, type_name
 __all__ = [
     "Worker",
     "deadline_of",
+    "delivered",
     "log_call",
     "logger",
     "refusal_in",
@@ -120,6 +121,18 @@ def running_loop() -> asyncio.AbstractEventLoop:
             "No event loop is running, so there is nowhere to bring a result to. From a script, with q the recipe, "
             "tornado.ioloop.IOLoop.current().run_sync(lambda: q), or asyncio.run(slacker.run(q))."
         ) from None
+
+
+def delivered(chain: Chain, outcome: Outcome, waited: float, ran: float) -> Any:
+    """Log a finished call, and return or raise what happened.
+
+    Whoever calls this keeps `outcome` in no variable: a failure's traceback leads there, and it would hold itself.
+    """
+    log_call(chain, outcome, waited, ran)
+    try:
+        return outcome.unwrap(chain)
+    finally:
+        del outcome
 
 
 def log_call(chain: Chain, outcome: Outcome, waited: float, ran: float) -> None:

@@ -18,7 +18,7 @@ from .. import wire
 from ..chain import Chain
 from ..errors import DeadlineExceeded, SlackerError, TransportError, WorkerClosed
 from ..outcome import Error, Outcome, Value, text_of, type_name
-from .base import Worker, log_call, logger
+from .base import Worker, delivered, logger
 from .inbox import Inbox, inbox_of
 from .transfer import Frames, decode, encode
 
@@ -67,13 +67,7 @@ class ExecutorWorker(Worker):
         self._calls: dict[Future[Reply], Chain] = {}
 
     async def run(self, chain: Chain) -> Any:
-        begun = time.perf_counter()
-        outcome, ran = await self._ask(chain)
-        log_call(chain, outcome, time.perf_counter() - begun - ran, ran)
-        try:
-            return outcome.unwrap(chain)
-        finally:
-            del outcome  # a failure's traceback leads to this frame: it would hold itself
+        return delivered(chain, *await self._ask(chain))
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Take no more calls, and wait for those that were accepted.
@@ -107,15 +101,17 @@ class ExecutorWorker(Worker):
 
     # --- one call ---------------------------------------------------------------------------------------------
 
-    async def _ask(self, chain: Chain) -> tuple[Outcome, float]:
+    async def _ask(self, chain: Chain) -> tuple[Outcome, float, float]:
+        """Return what happened, and for how many seconds the call waited and ran."""
+        begun = time.perf_counter()
         try:
             self.check_open()
             envelope = self.encode(chain)
             submitted = self._submit(chain, envelope)
             frames, ran = await self._arrival(chain, submitted)
-            return await decode(chain, frames), ran
+            return await decode(chain, frames), time.perf_counter() - begun - ran, ran
         except SlackerError as error:
-            return Error(error, 0), 0.0
+            return Error(error, 0), time.perf_counter() - begun, 0.0
 
     def _submit(self, chain: Chain, envelope: bytes) -> Future[Reply]:
         if self._home not in (None, os.getpid()):

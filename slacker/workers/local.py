@@ -19,7 +19,7 @@ from ..chain import Chain, capture
 from ..errors import DeadlineExceeded, Refused
 from ..outcome import Error, Outcome, Value
 from ..streaming import streamed
-from .base import Worker, log_call, running_loop
+from .base import Worker, delivered, running_loop
 from .channel import Asker, Giver
 from .inbox import inbox_of
 from .pool import Pool
@@ -45,13 +45,8 @@ class DummyWorker(Worker):
         self.check_open()
         begun = time.perf_counter()
         context = contextvars.copy_context()
-        with hidden_loop():
-            outcome = context.run(_capture_pickled if self._pickled else capture, chain)
-        log_call(chain, outcome, 0.0, time.perf_counter() - begun)
-        try:
-            return outcome.unwrap(chain)
-        finally:
-            del outcome  # a failure's traceback leads to this frame: it would hold itself
+        replay = partial(context.run, _capture_pickled if self._pickled else capture, chain)
+        return delivered(chain, _with_loop_hidden(replay), 0.0, time.perf_counter() - begun)
 
     async def stream(self, chain: Chain, chunk_size: int) -> AsyncGenerator[list[Any], None]:
         self.check_open()
@@ -220,3 +215,8 @@ def hidden_loop() -> Iterator[None]:
         yield
     finally:
         asyncio._set_running_loop(loop)
+
+
+def _with_loop_hidden(work: Callable[[], Outcome]) -> Outcome:
+    with hidden_loop():
+        return work()

@@ -18,7 +18,7 @@ from ..arguments import check_count
 from ..chain import Chain
 from ..errors import SlackerError
 from ..outcome import Error, Outcome, Value
-from .base import Worker, log_call
+from .base import Worker, delivered
 from .child import Child, Setup
 from .pool import Pool
 from .transfer import decode, encode
@@ -77,12 +77,7 @@ class ProcessWorker(Worker):
 
     async def run(self, chain: Chain) -> Any:
         call = _Call(self.setup())
-        outcome = await self._outcome(chain, call)
-        log_call(chain, outcome, call.handed_over - call.begun, call.answered - call.handed_over)
-        try:
-            return outcome.unwrap(chain)
-        finally:
-            del outcome  # a failure's traceback leads to this frame: it would hold itself
+        return delivered(chain, await self._outcome(chain, call), call.waited, call.ran)
 
     async def aclose(self, timeout: float = 10.0) -> None:
         """Take no more calls, wait for those that were accepted, and end the processes.
@@ -138,6 +133,16 @@ class _Call:
         self.setup = setup
         self.envelope = b""
         self.begun = self.handed_over = self.answered = time.perf_counter()
+
+    @property
+    def waited(self) -> float:
+        """Seconds until it was handed to a process."""
+        return self.handed_over - self.begun
+
+    @property
+    def ran(self) -> float:
+        """Seconds from then to its answer."""
+        return self.answered - self.handed_over
 
 
 @final
