@@ -1,4 +1,4 @@
-"""A Dask cluster of two processes: ``python -m tests.workers.cluster`` prints its address, and ends with its input."""
+"""Dask clusters here: ``python -m tests.workers.cluster`` prints the address of one, and ends with its input."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import sys
 
 from distributed import LocalCluster
 
-if __name__ == "__main__":
-    with LocalCluster(
-        n_workers=2,
+
+def local_cluster(processes: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=processes,
         threads_per_worker=2,
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
-    ) as cluster:
+    )
+
+
+if __name__ == "__main__":
+    with local_cluster(processes=2) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from slacker.workers import DaskWorker
 from tests.waiting import LIVENESS
 
 from . import work
+from .cluster import local_cluster
 
 
 @pytest.fixture
@@ -26,13 +26,7 @@ def worker(dask_client: Client) -> DaskWorker:
 @pytest.fixture
 def short_lived() -> Iterator[LocalCluster]:
     """A cluster that the test may end."""
-    with LocalCluster(
-        n_workers=1,
-        threads_per_worker=1,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    ) as made:
+    with local_cluster(processes=1) as made:
         yield made
 
 
