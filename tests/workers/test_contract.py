@@ -448,7 +448,9 @@ def test_leaves_nothing_behind_of_many_loops(
     before = open_descriptors()
     for _ in range(50):
         asyncio.run(main())
-    until(lambda: open_descriptors() <= before)  # the hook's, in this process, notices a bit later
+    # A few may come, as Dask's client connects to a process when it first has a result of it; one for each loop is a
+    # leak. The hook's, in this process, notices a bit later that a connection has ended.
+    until(lambda: open_descriptors() < before + 10)
     assert list(loops) == []
     assert len(threads()) <= 4
 
