@@ -32,7 +32,10 @@ from .servers import (
 
 SYNC = (*GUNICORN, "--worker-class", "sync")
 THREADS = (*GUNICORN, "--worker-class", "gthread", "--threads", "4")
-PROCESSES = (*GRANIAN, "--blocking-threads", "2", "--backpressure", "64", "--respawn-interval", "0.1")
+PROCESSES = (
+    *(*GRANIAN, "--blocking-threads", "2", "--backpressure", "64", "--respawn-interval", "0.1"),
+    *("--workers-kill-timeout", "10"),  # a process of it that has only just begun may overhear its SIGTERM
+)
 
 SERVERS = {
     "threads": None,
