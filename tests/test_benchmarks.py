@@ -20,6 +20,7 @@ from benchmarks import fetching, handler, load, measure, meters, plots, report
 from benchmarks.goals import GOALS, Goal, judge
 from benchmarks.measure import Case, Effort, take_turns
 from benchmarks.tables import Row, Spread, Table, percentile, ratios, spread
+from tests.unmeasured import unmeasured
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -98,6 +99,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--json", str(kept)],
         cwd=CHECKOUT,
+        env=unmeasured(),
         capture_output=True,
         text=True,
         timeout=600,

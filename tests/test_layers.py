@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import slacker
+from tests.unmeasured import unmeasured
 
 PACKAGE = Path(slacker.__file__).parent
 
@@ -275,9 +275,8 @@ OPTIONAL = {"asgiref", "distributed", "django", "granian", "httptools", "multipr
 def loaded_by(code: str) -> set[str]:
     """Return which of `OPTIONAL` a new interpreter has loaded after `code`."""
     code += f"\nimport sys; print(*{OPTIONAL} & set(sys.modules))"
-    # Without coverage, which has modules of its own loaded.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = [sys.executable, "-c", code]
+    environment = unmeasured()  # coverage has modules of its own loaded
     done = subprocess.run(command, cwd=PACKAGE.parent, env=environment, check=True, capture_output=True, text=True)
     return set(done.stdout.split())
 

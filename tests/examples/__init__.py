@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.unmeasured import unmeasured
 from tests.waiting import LIVENESS, until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def cities_environment(settings: dict[str, str]) -> dict[str, str]:
     Warnings are errors there, and in the processes that it starts.
     """
     ours = ("CITIES_", "DJANGO_", "SLACKER_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    inherited = {name: value for name, value in unmeasured().items() if not name.startswith(ours)}
     return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "error", **settings}
 
 

@@ -23,6 +23,7 @@ from distributed import Client
 from slacker import Worker
 from slacker.workers import DaskWorker, DummyWorker, ExecutorWorker, HttpWorker, ProcessWorker, ThreadWorker
 from tests.http.servers import AUDIENCE, KEY, HttpServer
+from tests.unmeasured import unmeasured
 from tests.waiting import LIVENESS
 
 from .work import Source, sources
@@ -102,7 +103,9 @@ def cluster() -> Iterator[str]:
     It lasts no longer than a module, as its processes take a tenth of a core even when they have nothing to do.
     """
     command = [sys.executable, "-m", "tests.workers.cluster"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=unmeasured(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.communicate()
