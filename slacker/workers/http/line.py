@@ -5,7 +5,7 @@
                                              that outlives any of their callers, several in one request if many wait
 
 Calls share a request because a request costs both sides more than a small call does. They are never so many that the
-line would be shorter than the connections (`_Line._take`), and none waits for others to come.
+line would be shorter than the connections (`Line._take`), and none waits for others to come.
 
 One timer, armed for the first deadline, serves all calls; `asyncio.timeout` would arm and disarm one for each, a tenth
 of what a call costs the loop. Nothing here refers to the loop, which is kept weakly.
