@@ -22,9 +22,11 @@ ONCE = (
     *("tests/examples/", "tests/http/test_leaks.py", "tests/http/test_memory.py", "tests/http/test_transport.py"),
     *("tests/django/test_leaks.py", "tests/workers/test_leaks.py", "tests/remote/test_mutations.py"),
     *("tests/servers/test_strangers.py", "tests/servers/test_life.py", "tests/servers/test_readme_hook.py"),
-    *("tests/test_benchmarks.py", "tests/test_bootstrap.py"),
+    *("tests/servers/test_streams.py", "tests/servers/test_environments.py"),
+    *("tests/workers/test_dask.py", "tests/test_benchmarks.py", "tests/test_bootstrap.py"),
 )
-"""What takes long and hardly depends on the Python: CI runs it on one, and the rest, ``-m "not once"``, on all."""
+"""What takes long and hardly depends on the Python, besides all that needs a Dask cluster: CI runs these on one Python,
+and the rest, ``-m "not once"``, on all."""
 
 
 def pytest_configure() -> None:
@@ -34,9 +36,9 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(config.rootpath).as_posix().startswith(ONCE):
+        if item.nodeid.startswith(ONCE) or "DaskWorker" in item.nodeid:
             item.add_marker("once")
 
 
