@@ -31,7 +31,7 @@ __all__ = ["TARGETS", "Target"]
 Target = Callable[[random.Random], str]
 
 
-def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def perform(chain: Chain, options: Mapping[str, Any], encode: object) -> Outcome:
     """Replay nothing: what is asked for here may be anything."""
     return Value([chain.outline()] * (len(chain.items) or 3))
 
@@ -132,7 +132,7 @@ def header(rng: random.Random) -> str:
 def body(rng: random.Random) -> str:
     """Another body: refused, and nothing is performed."""
     performed: list[Chain] = []
-    pair = Pair(perform=lambda chain, options: performed.append(chain) or Value(1))  # type: ignore[func-returns-value]
+    pair = Pair(perform=lambda chain, *_: performed.append(chain) or Value(1))  # type: ignore[func-returns-value]
     sealed = pair.seal(*CHAINS)
     changed = mutated(rng, sealed.body)
     if changed[: len(sealed.body)] == sealed.body:

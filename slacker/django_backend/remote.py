@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import time
@@ -27,8 +28,8 @@ from .scope import perform, perform_stream
 __all__ = ["caller_options", "far_side", "hook", "hook_config"]
 
 wire.explanations[SynchronousOnlyOperation] = (
-    "it is or holds a QuerySet, which would query the database here; make it a recipe, "
-    "Slacker(Model, worker).objects..., and it is replayed where the other one is"
+    "it is or holds a QuerySet, or a lazy object such as request.user, which would query the database here; make it a "
+    "recipe, Slacker(Model, worker).objects..., which is replayed where the other one is, or pass a primary key"
 )
 
 
@@ -74,27 +75,29 @@ def caller_options(max_reply: int | None = None) -> str:
     """Return what goes along with a request, encoded: language, time zone, this side's Django release, and the most
     bytes of a result.
     """
-    return _encoded(*active(), max_reply)
+    language, zone = active()
+    return _encoded(language, _zone_name(zone), max_reply)
 
 
 @functools.lru_cache(maxsize=256)
-def _encoded(language: str | None, zone: dt.tzinfo, max_reply: int | None) -> str:
-    options = {"django": environment.django_release(), "language": language, "zone": _zone_name(zone)}
+def _encoded(language: str | None, zone: str | float, max_reply: int | None) -> str:
+    options = {"django": environment.django_release(), "language": language, "zone": zone}
     return wire.encode_options(options if max_reply is None else {**options, "max_reply": max_reply})
 
 
-def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def _perform(own_thread: bool, chain: Chain, options: Mapping[str, Any], encode: wire.Encode) -> Outcome:
     """Replay `chain` with what its caller sent along; for `slacker.wire.serve`.
 
     Args:
         own_thread: see `slacker.django_backend.scope.perform`.
         chain: what to replay.
         options: those of the request and the call.
+        encode: see `slacker.django_backend.scope.perform`.
     """
     if (refused := _refusal(options)) is not None:
         return refused
     deadline = _deadline(options.get("deadline"))
-    return perform(chain, _caller(options), own_thread=own_thread, deadline=deadline)
+    return perform(chain, _caller(options), own_thread=own_thread, deadline=deadline, encode=encode)
 
 
 def _stream(own_thread: bool, chain: Chain, options: Mapping[str, Any]) -> Generator[Value | Error, None, None]:
@@ -130,8 +133,26 @@ def _deadline(milliseconds: int | None) -> float | None:
 
 
 def _zone_name(zone: dt.tzinfo) -> str | float:
-    """Return the zone's name, or its offset in seconds if it is a fixed one."""
-    return zone.utcoffset(None).total_seconds() if isinstance(zone, dt.timezone) else str(zone)
+    """Return the zone's name, or its offset in seconds if it is a fixed one.
+
+    Raises:
+        ValueError: it is neither, and means nothing elsewhere.
+    """
+    if type(zone) is zoneinfo.ZoneInfo and zone.key:
+        return zone.key
+    if isinstance(zone, dt.timezone):
+        return zone.utcoffset(None).total_seconds()
+    name = str(zone)  # of pytz's, for example
+    if not _is_known(name):
+        raise ValueError(f"the active time zone, {zone!r}, has no name that another process knows; use a ZoneInfo")
+    return name
+
+
+@functools.lru_cache(maxsize=256)
+def _is_known(name: str) -> bool:
+    with contextlib.suppress(ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return bool(zoneinfo.ZoneInfo(name))
+    return False
 
 
 def _zone(name: str | float) -> dt.tzinfo:

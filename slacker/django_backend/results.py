@@ -22,27 +22,23 @@ __all__ = ["cut", "settle", "unread"]
 def settle(result: Any) -> Any:
     """Return `result` with its queries made, to be called where the work ran.
 
-    A QuerySet or RawQuerySet becomes a list, also as a direct member of a list, tuple, dict or set; a set with such
-    members becomes a list itself, since lists cannot be hashed. A Page gets its rows as a list, and a paginator that
-    knows how many there are and has none of the others. QuerySets deeper down stay what they are, but their rows are
+    A QuerySet or RawQuerySet becomes a list, and a Page gets its rows as a list, and a paginator that knows how many
+    there are and has none of the others: also as direct members of a list, tuple, dict or set. A set with such members
+    becomes a list itself, since lists cannot be hashed. QuerySets deeper down stay what they are, but their rows are
     read here, if they are in containers; those in the prefetch caches of instances have theirs. Everything else is
     returned as it is.
 
     Raises:
         TypeError: what only works where the database is: a manager, a coroutine or other awaitable, a generator.
     """
-    if isinstance(result, QuerySet | RawQuerySet):
-        return list(result)
-    if isinstance(result, Page):
-        return _settle_page(result)
     if isinstance(result, dict):
         return _settle_dict(result)
     if isinstance(result, list | tuple | set | frozenset):
         return _settle_items(result)
-    if not isinstance(result, Model):
-        _refuse_live(result)
+    settled = _settle_member(result)
+    if settled is result and not isinstance(result, Model):
         _read_deeper([result])
-    return result
+    return settled
 
 
 def cut(result: Any, size: int) -> Generator[list[Any], None, None]:
@@ -53,8 +49,11 @@ def cut(result: Any, size: int) -> Generator[list[Any], None, None]:
     """
     are_rows = isinstance(result, QuerySet | RawQuerySet)
     if are_rows:
-        if result._result_cache is None:  # otherwise its rows are here, with what the work made of them
-            result = result.iterator(chunk_size=size) if isinstance(result, QuerySet) else result.iterator()
+        # Otherwise its rows are here, with what the work made of them; and a RawQuerySet only prefetches when all are.
+        if isinstance(result, QuerySet) and result._result_cache is None:
+            result = result.iterator(chunk_size=size)
+        elif isinstance(result, RawQuerySet) and result._result_cache is None and not result._prefetch_related_lookups:
+            result = result.iterator()
     elif not inspect.isgenerator(result):  # one that queries does so here
         _refuse_live(result)
     with contextlib.closing(chunks_of(result, size)) as chunks:
@@ -67,8 +66,12 @@ def unread(root: Any) -> Any:
     recipe that runs twice queries twice.
     """
     if isinstance(root, QuerySet):
-        return root.all()
-    return copy.copy(root) if isinstance(root, RawQuerySet) else root
+        return root._chain()  # and not .all(), which is the project's to override
+    if isinstance(root, RawQuerySet):
+        same = root._clone()
+        same.query = root.query.chain(using=root.db)  # it holds the cursor
+        return same
+    return root
 
 
 def _settle_page(page: Page) -> Page:
@@ -97,7 +100,8 @@ def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
     if type(result) is dict:
         return settled
     result = copy.copy(result)  # of its own class, where dict.copy() would give a plain dict
-    result.update(settled)
+    for key, value in settled.items():
+        dict.__setitem__(result, key, value)  # update() of a MultiValueDict would append
     return result
 
 
@@ -118,15 +122,17 @@ def _read_deeper(members: Collection[Any]) -> None:
     nobody gives back.
     """
     for kind, values, _opens in surveyed(members):
-        if issubclass(kind, QuerySet) and values is not members:
+        if issubclass(kind, QuerySet | RawQuerySet) and values is not members:
             for value in values:
-                if isinstance(value, QuerySet):
+                if isinstance(value, QuerySet | RawQuerySet):
                     len(value)
 
 
 def _settle_member(member: Any) -> Any:
     if isinstance(member, QuerySet | RawQuerySet):
         return list(member)
+    if isinstance(member, Page):
+        return _settle_page(member)
     _refuse_live(member)
     return member
 

@@ -7,18 +7,21 @@ and the care for connections; the result is settled inside of all that.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.core.cache import caches
 from django.core.exceptions import AppRegistryNotReady
 from django.db import DatabaseError, OperationalError, connections, transaction
+from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
 from ..chain import Chain, Replay, capture
@@ -28,14 +31,14 @@ from ..streaming import Surround, streamed
 from . import expressions as _expressions  # noqa: F401 (registers them, on either side)
 from .caller import Caller, active
 from .results import cut, settle, unread
-from .transactions import enter_transactions, is_cancelled_statement, savepoints
+from .transactions import Deadline, enter_transactions, is_cancelled_statement, savepoints
 
 __all__ = ["close_connections", "perform", "perform_stream", "read_time_zone", "require_setup"]
 
 logger = logging.getLogger("slacker")
 
 PROBE_AFTER = 1.0
-"""Seconds without work after which a kept connection is probed before it is used: the server may have closed it."""
+"""Seconds after which a kept connection is probed once more before it is used: the server may have closed it."""
 
 
 def require_setup() -> None:
@@ -53,7 +56,14 @@ def read_time_zone() -> None:
         timezone.get_default_timezone()
 
 
-def perform(chain: Chain, caller: Caller, *, own_thread: bool, deadline: float | None = None) -> Outcome:
+def perform(
+    chain: Chain,
+    caller: Caller,
+    *,
+    own_thread: bool,
+    deadline: float | None = None,
+    encode: Callable[[Any], bool] | None = None,
+) -> Outcome:
     """Replay `chain` as Django work and return what happened; raise nothing.
 
     Args:
@@ -63,8 +73,11 @@ def perform(chain: Chain, caller: Caller, *, own_thread: bool, deadline: float |
             False leaves connections alone, as inside somebody's test case.
         deadline: by `time.monotonic`, when nobody waits for the result any more. With the setting
             SLACKER_STATEMENT_TIMEOUT no statement on PostgreSQL runs on for longer.
+        encode: takes the settled result, amid all that surrounds the work: what it looks at may query, and what it
+            raises rolls back, as does False if the caller asked for a transaction. None to return the result.
     """
-    return capture(chain, partial(_replay, partial(_surround, caller, own_thread, deadline)))
+    due = None if deadline is None else Deadline(deadline)
+    return capture(chain, partial(_replay, partial(_surround, caller, own_thread, due), encode))
 
 
 def perform_stream(
@@ -77,21 +90,28 @@ def perform_stream(
         chunk_size: most items of a chunk.
         caller: from where it was called.
         own_thread: see `perform`.
-        deadline: see `perform`; what is left until then limits each statement.
+        deadline: see `perform`. For each further chunk there is as much time as there was for the first one.
     """
-    return streamed(chain, chunk_size, partial(_surround, caller, own_thread, deadline), cut)
+    due = None if deadline is None else Deadline(deadline)
+    with contextlib.closing(streamed(chain, chunk_size, partial(_surround, caller, own_thread, due), cut)) as outcomes:
+        for outcome in outcomes:
+            yield outcome
+            if due is not None:
+                due.renew()
 
 
-def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: ExitStack, replay: Replay) -> None:
+def _surround(caller: Caller, own_thread: bool, due: Deadline | None, stack: ExitStack, replay: Replay) -> None:
     """Enter what must surround the work."""
     # No @contextmanager for this: its generator assigns to the exception that passes, which not every class allows.
     if own_thread:
         _prepare_connections()
         stack.callback(_tidy_connections)
-    if deadline is not None:
-        stack.push(partial(_tell_deadline, deadline))
+        if settings.FORCE_SCRIPT_NAME is not None:
+            set_script_prefix(settings.FORCE_SCRIPT_NAME)  # as django.setup() does for the main thread
+    if due is not None:
+        stack.push(partial(_tell_deadline, due))
     _enter_caller(stack, caller)
-    enter_transactions(stack, replay.chain.options.atomic, deadline)
+    enter_transactions(stack, replay.chain.options.atomic, due, replay.chain.root)
     if replay.chain.options.atomic is not None:
         stack.push(partial(_roll_back_failures, replay))
     replay.start = unread
@@ -99,10 +119,14 @@ def _surround(caller: Caller, own_thread: bool, deadline: float | None, stack: E
     replay.apart = savepoints
 
 
-def _replay(surround: Surround, replay: Replay) -> Any:
+def _replay(surround: Surround, encode: Callable[[Any], bool] | None, replay: Replay) -> Any:
     with ExitStack() as stack:
         surround(stack, replay)
-        return settle(replay.run())
+        result = settle(replay.run())
+        if encode is None:
+            return result
+        replay.has_failures |= not encode(result)
+        return []  # it was handed over
 
 
 def _roll_back_failures(replay: Replay, kind: object, error: object, traceback: object) -> None:
@@ -110,8 +134,8 @@ def _roll_back_failures(replay: Replay, kind: object, error: object, traceback: 
         transaction.set_rollback(True, using=replay.chain.options.atomic)
 
 
-def _tell_deadline(deadline: float, kind: object, error: object, traceback: object) -> None:
-    if isinstance(error, OperationalError) and is_cancelled_statement(error) and time.monotonic() >= deadline - 0.5:
+def _tell_deadline(due: Deadline, kind: object, error: object, traceback: object) -> None:
+    if isinstance(error, OperationalError) and is_cancelled_statement(error) and time.monotonic() >= due.at - 0.5:
         raise DeadlineExceeded("the database ended the statement at the deadline of its call", executed=True) from error
 
 
@@ -131,25 +155,31 @@ def close_connections() -> None:
 # --- connections of our own threads --------------------------------------------------------------------------------
 
 
-class _LastUse(threading.local):
-    at = 0.0
+class _Probed(threading.local):
+    def __init__(self) -> None:
+        self.at: dict[str, float] = {}  # of each database, when its connection was last known to be usable
 
 
-_last_use = _LastUse()
+_probed = _Probed()
 
 
 def _prepare_connections() -> None:
-    idle = time.monotonic() - _last_use.at
+    now = time.monotonic()
     for connection in connections.all(initialized_only=True):
         connection.queries_log.clear()  # with DEBUG it grows, and is otherwise cleared when a request begins
         _close_if_obsolete(connection)
-        if idle > PROBE_AFTER and connection.connection is not None and not connection.is_usable():
-            connection.close()
+        # Django itself probes, when the connection is first used: others cost nothing.
+        is_due = now - _probed.at.get(connection.alias, 0.0) > PROBE_AFTER
+        connection.health_check_enabled = is_due or connection.settings_dict["CONN_HEALTH_CHECKS"]
 
 
 def _tidy_connections() -> None:
-    _last_use.at = time.monotonic()
+    for cache in caches.all(initialized_only=True):  # made for this chain: they are kept by the context
+        cache.close()
+    now = time.monotonic()
     for connection in connections.all(initialized_only=True):
+        if connection.health_check_done:
+            _probed.at[connection.alias] = now
         if connection.in_atomic_block:
             logger.warning("a chain left a transaction open on database %r; it was rolled back", connection.alias)
             connection.close()

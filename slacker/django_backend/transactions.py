@@ -8,40 +8,63 @@ import contextlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from types import FunctionType
 from typing import Any, final
 
 from django.conf import settings
 from django.db import connections, transaction
 
-__all__ = ["check_alias", "enter_transactions", "is_cancelled_statement", "savepoints"]
+__all__ = ["Deadline", "check_alias", "enter_transactions", "is_cancelled_statement", "savepoints"]
 
 _QUERY_CANCELLED = "57014"
 """The SQLSTATE of PostgreSQL for a statement that it ended."""
 
 
+@final
+class Deadline:
+    """When nobody waits any more for what is being made.
+
+    Args:
+        at: by `time.monotonic`.
+    """
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._seconds = at - time.monotonic()
+
+    def renew(self) -> None:
+        """Begin afresh, with as much time as there was in the beginning."""
+        self.at = time.monotonic() + self._seconds
+
+
 def check_alias(alias: str) -> None:
-    """Raise ValueError unless `alias` is that of one of the project's databases."""
+    """Raise ValueError unless `alias` is that of a database of the project in which a transaction can be asked for."""
     if alias not in connections.settings:
         known = ", ".join(map(repr, connections.settings))
         raise ValueError(f"atomic names a database {alias!r}, which there is not; there are {known}")
+    if not connections.settings[alias]["AUTOCOMMIT"]:
+        raise ValueError(f"atomic names {alias!r}, which has AUTOCOMMIT off: Django's atomic() commits nothing there")
 
 
-def enter_transactions(stack: ExitStack, atomic: str | None, deadline: float | None) -> None:
-    """Enter all that a chain runs in.
+def enter_transactions(stack: ExitStack, atomic: str | None, due: Deadline | None, root: Any = None) -> None:
+    """Enter all that a chain runs in: what its caller asked for, and ATOMIC_REQUESTS, which holds for chains as for
+    requests, but for functions that are ``@transaction.non_atomic_requests``.
 
     Args:
         stack: what leaves them.
-        atomic: the alias that the caller asked for. ATOMIC_REQUESTS holds for chains as for requests.
-        deadline: by `time.monotonic`; see `slacker.django_backend.scope.perform`.
+        atomic: the alias that the caller asked for.
+        due: when no statement may run any more.
+        root: what the chain starts from.
     """
-    is_limited = deadline is not None and getattr(settings, "SLACKER_STATEMENT_TIMEOUT", False)
+    if atomic is not None:
+        check_alias(atomic)  # the databases of its caller may differ
+    is_limited = due is not None and getattr(settings, "SLACKER_STATEMENT_TIMEOUT", False)
+    spared = getattr(root, "_non_atomic_requests", ()) if isinstance(root, FunctionType) else ()
     for alias, configured in connections.settings.items():
-        if is_limited and deadline is not None and connections[alias].vendor == "postgresql":
-            stack.enter_context(_StatementLimit(connections[alias], deadline))
-        if alias == atomic or configured["ATOMIC_REQUESTS"]:
+        if is_limited and due is not None and connections[alias].vendor == "postgresql":
+            stack.enter_context(_StatementLimit(connections[alias], due))
+        if alias == atomic or (configured["ATOMIC_REQUESTS"] and alias not in spared):
             stack.enter_context(transaction.atomic(using=alias))
-    if atomic is not None and atomic not in connections.settings:  # of a caller whose databases differ
-        check_alias(atomic)
 
 
 _LIMIT = """
@@ -61,9 +84,9 @@ class _StatementLimit:
     A setting of the session would reach other clients where a pooler stands in between.
     """
 
-    def __init__(self, connection: Any, deadline: float) -> None:
+    def __init__(self, connection: Any, due: Deadline) -> None:
         self._connection = connection
-        self._deadline = deadline
+        self._due = due
         self._before: str | None = None
 
     def __enter__(self) -> None:
@@ -85,7 +108,7 @@ class _StatementLimit:
             return execute(*statement)
 
     def _set(self) -> None:
-        left = int((self._deadline - time.monotonic()) * 1000)
+        left = int((self._due.at - time.monotonic()) * 1000)
         # Not through Django, which would call this. It fails in a transaction that has failed: there nothing runs long.
         with contextlib.suppress(Exception), self._connection.connection.cursor() as cursor:
             cursor.execute(_LIMIT, [max(1, min(left, _LONGEST))])  # 0 would mean no limit

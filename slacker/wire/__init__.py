@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from ..chain import Chain, capture
 from ..errors import Refused
-from ..outcome import Error, Outcome, Value
+from ..outcome import Error, Outcome, Several, Value
 from ..streaming import streamed
 from .answers import Answers, Arrivals, RemoteTraceback, only_value
 from .heads import Head, read_head
@@ -35,6 +35,7 @@ __all__ = [
     "Answers",
     "Arrivals",
     "AwaitedFrame",
+    "Encode",
     "EncodedCall",
     "FarSide",
     "Frame",
@@ -55,8 +56,15 @@ __all__ = [
     "serve",
 ]
 
-Perform: TypeAlias = Callable[[Chain, Mapping[str, Any]], Outcome]
-"""Replays a chain, given the request's options, and returns what happened."""
+Encode: TypeAlias = Callable[[Any], bool]
+"""Encodes what `slacker.chain.Replay.run` returned, for whoever surrounds the work with something that looking through
+a result still needs. Raises what has to undo the work: a result that cannot be pickled. Of a batch that returns
+exceptions it tells instead whether all items succeeded, and could be.
+"""
+
+Perform: TypeAlias = Callable[[Chain, Mapping[str, Any], Encode], Outcome]
+"""Replays a chain, given the request's options, and returns what happened. If it has had the result encoded, the value
+in that is ignored."""
 
 PerformStream: TypeAlias = Callable[[Chain, Mapping[str, Any]], Generator[Value | Error, None, None]]
 """The same for a stream."""
@@ -79,7 +87,7 @@ def encode_request(
     return envelope([encode_call(chain, stream=stream) for chain in chains], encode_options(options or {}))
 
 
-def _perform_plainly(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def _perform_plainly(chain: Chain, options: Mapping[str, Any], encode: Encode) -> Outcome:
     return _refusal_if_atomic(chain) or capture(chain)
 
 
@@ -111,8 +119,8 @@ class FarSide:
     """What a far side does with the calls of a request.
 
     Args:
-        perform: replays one chain, given the options of the request and of its call, and returns what happened. An
-            exception that it raises itself counts as one of the work's.
+        perform: replays one chain, given the options of the request and of its call, and returns what happened; see
+            `Perform`. An exception that it raises itself counts as one of the work's.
         stream: the same for a stream, whose chunks it yields as they are made: `slacker.streaming.streamed`, or
             something around it. None where replies are whole: streams are refused.
         pack: makes of results what pickles better.
@@ -170,9 +178,31 @@ def _answer(head: Head, number: int, first: int, far_side: FarSide, now: Clock) 
     except Refused as refused:
         yield refusal(refused.reason, str(refused), answer=first)
         return
-    limit, sent = min(options.get("max_reply", MAX_REPLY), MAX_REPLY), 0
-    outcome = _perform(far_side.perform, chain, options)
-    for frame in encode_outcome(outcome, first, far_side.pack, is_batch=chain.is_batch):
+    limit = min(options.get("max_reply", MAX_REPLY), MAX_REPLY)
+    encoded: list[Frame] = []
+
+    def encode(result: Any) -> bool:
+        outcome = Several(result) if chain.returns_exceptions else Value(result)
+        encoded.extend(_encode(outcome, chain, first, far_side.pack, limit))
+        succeeded = all(frame.kind != Kind.ERROR for frame in encoded)
+        if not succeeded and not chain.returns_exceptions:
+            raise _Unsendable
+        return succeeded
+
+    outcome = _perform(far_side.perform, chain, options, encode)
+    if not encoded or (isinstance(outcome, Error) and not isinstance(outcome.exception, _Unsendable)):
+        yield from _encode(outcome, chain, first, far_side.pack, limit)
+    else:
+        yield from encoded
+
+
+class _Unsendable(Exception):
+    """Ends the work whose result cannot be pickled; the frames say why."""
+
+
+def _encode(outcome: Outcome, chain: Chain, first: int, pack: Pack, limit: int) -> Iterator[Frame]:
+    sent = 0
+    for frame in encode_outcome(outcome, first, pack, is_batch=chain.is_batch):
         sent += len(frame.payload)
         if sent > limit:
             message = f"the result is larger than the {limit} bytes allowed"
@@ -232,9 +262,9 @@ def _refusal_if_late(options: Mapping[str, Any], answer: int, now: int) -> Frame
     return refusal("late", message, answer=answer, details={"time": now})
 
 
-def _perform(perform: Perform, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+def _perform(perform: Perform, chain: Chain, options: Mapping[str, Any], encode: Encode) -> Outcome:
     try:
         # In a context of its own, as in a ThreadWorker: what the work sets is not seen by the thread's next chain.
-        return copy_context().run(perform, chain, options)
+        return copy_context().run(perform, chain, options, encode)
     except Exception as error:  # options that make no sense to it
         return Error(error, 0)

@@ -16,7 +16,7 @@ from django.test import override_settings
 
 from slacker import DeadlineExceeded, Slacker, Worker, batch, options, run
 from slacker.django_backend.testing import InlineWorker
-from slacker.django_backend.transactions import enter_transactions
+from slacker.django_backend.transactions import Deadline, enter_transactions
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
 from tests.django.app.models import Author
 from tests.django.helpers import Backends, HookServer, away_only, postgresql_only, sqlite_only
@@ -396,7 +396,7 @@ async def test_without_the_setting_nothing_is_limited(any_worker: Worker) -> Non
 def test_a_deadline_that_has_passed() -> None:
     """A call that has no time left when it begins has a millisecond for a statement: 0 would be no limit."""
     with pytest.raises(OperationalError, match="statement timeout"), ExitStack() as stack:
-        enter_transactions(stack, None, time.monotonic() - 1)
+        enter_transactions(stack, None, Deadline(time.monotonic() - 1))
         execute("SELECT pg_sleep(30)")
 
 

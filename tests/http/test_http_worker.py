@@ -1020,7 +1020,7 @@ async def test_sends_options_of_a_subclass() -> None:
     """What it sends along reaches whoever performs the chain there, with the most that a reply may have."""
     seen: list[dict[str, Any]] = []
 
-    def perform(chain: Any, options: Any) -> Any:
+    def perform(chain: Any, options: Any, encode: Any) -> Any:
         seen.append(dict(options))
         return capture(chain)
 

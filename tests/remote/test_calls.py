@@ -316,7 +316,7 @@ def test_late() -> None:
     """A call whose deadline has passed does not begin: it is refused with the far side's time, and nothing ran."""
     performed: list[Chain] = []
 
-    def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    def perform(chain: Chain, options: Mapping[str, Any], encode: object) -> Outcome:
         performed.append(chain)
         return Value(options.get("deadline"))
 
@@ -431,7 +431,7 @@ def test_nonsense_answers(frames: list[tuple[int, int, bytes]], match: str) -> N
 def test_not_understood_there() -> None:
     """What `perform` gives for a batch that is no list of as many is an error of the protocol, and hangs nobody."""
     with pytest.raises(ProtocolError, match="left out answer 1"):
-        replied([BATCH], serve(encode_request([BATCH]), FarSide(lambda chain, options: Value([1]))))
+        replied([BATCH], serve(encode_request([BATCH]), FarSide(lambda *_: Value([1]))))
 
 
 def test_order_of_calls() -> None:

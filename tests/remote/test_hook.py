@@ -69,7 +69,7 @@ class Spy:
     def __init__(self) -> None:
         self.performed: list[Chain] = []
 
-    def __call__(self, chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    def __call__(self, chain: Chain, options: Mapping[str, Any], encode: object) -> Outcome:
         self.performed.append(chain)
         return Value(5)
 
@@ -180,7 +180,7 @@ def test_options() -> None:
     """What goes along with a request is handed to whoever performs it."""
     seen: list[Mapping[str, Any]] = []
 
-    def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    def perform(chain: Chain, options: Mapping[str, Any], encode: object) -> Outcome:
         seen.append(options)
         return Value(5)
 

@@ -752,7 +752,7 @@ def test_the_last_is_marked(count: int) -> None:
 def test_perform_that_raises() -> None:
     """What `perform` makes of nonsense in the options is an error of the work, not of the server."""
 
-    def perform(chain: Chain, options: Mapping[str, Any]) -> NoReturn:
+    def perform(chain: Chain, options: Mapping[str, Any], encode: object) -> NoReturn:
         raise OverflowError(options["zone"])
 
     (frame,) = serve(encode_request([ADD], {"zone": 1e300}), FarSide(perform))
@@ -848,7 +848,7 @@ def test_closed_early(taken: int) -> None:
     """Closing the reply closes all that makes it: chains that were not begun are left out."""
     performed: list[Chain] = []
 
-    def perform(chain: Chain, options: Mapping[str, Any]) -> Outcome:
+    def perform(chain: Chain, options: Mapping[str, Any], encode: object) -> Outcome:
         performed.append(chain)
         return Value([0] * 1200)
 

@@ -85,7 +85,7 @@ def test_close_reaches_the_work() -> None:
     """When the server closes the reply, chains that were not begun are left out."""
     performed: list[Chain] = []
 
-    def perform(chain: Chain, options: object) -> Value:
+    def perform(chain: Chain, options: object, encode: object) -> Value:
         performed.append(chain)
         return Value(1)
 
