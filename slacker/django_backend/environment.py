@@ -12,7 +12,7 @@ from django.db import connections
 
 from . import conf
 
-__all__ = ["audience", "database_names", "django_release", "in_test_run", "settings_module"]
+__all__ = ["audience", "databases", "django_release", "in_test_run", "settings_module"]
 
 
 def audience() -> str:
@@ -51,13 +51,17 @@ def settings_module() -> str:
     return module
 
 
-def database_names() -> dict[str, str | None]:
-    """Return the name of each database, by alias, as it is in force: in a test run that of the test database.
+_WHERE = ("NAME", "HOST", "PORT", "USER", "PASSWORD")
+
+
+def databases() -> dict[str, dict[str, str | None]]:
+    """Return where each database is, by alias, as it is in force: in a test run that is the test database, and whatever
+    server the test run has named.
 
     Raises:
         ImproperlyConfigured: one is SQLite in memory, which no other process can see.
     """
-    names: dict[str, str | None] = {}
+    places: dict[str, dict[str, str | None]] = {}
     for alias in connections.settings:
         connection = connections[alias]
         name = connection.settings_dict["NAME"]
@@ -67,8 +71,9 @@ def database_names() -> dict[str, str | None]:
                 "file, in a test run by DATABASES[...]['TEST']['NAME'], or set SLACKER_WORKER to "
                 "'slacker.django_backend.testing.InlineWorker'."
             )
-        names[alias] = None if name is None else str(name)  # it may be a Path
-    return names
+        given = {key: connection.settings_dict.get(key) for key in _WHERE}
+        places[alias] = {key: value if value is None else str(value) for key, value in given.items()}  # or a Path
+    return places
 
 
 def in_test_run() -> bool:

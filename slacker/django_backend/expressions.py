@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from django.db.models import FilteredRelation
 from django.db.models.expressions import BaseExpression, Value
 from django.utils.functional import cached_property
 from django.utils.tree import Node
@@ -31,6 +32,16 @@ def _(value: Any, replace: Replace) -> Any:
     same = copy.copy(value)
     same.children = [replace(child) for child in value.children]
     return same
+
+
+@parts_of.register(FilteredRelation)
+def _(value: Any) -> Iterable[Collection[Any]]:
+    return ((value.condition,),)
+
+
+@rebuilt.register(FilteredRelation)
+def _(value: Any, replace: Replace) -> Any:
+    return FilteredRelation(value.relation_name, condition=replace(value.condition))
 
 
 @parts_of.register(BaseExpression)

@@ -17,14 +17,14 @@ __all__ = ["set_up"]
 
 
 def set_up(
-    settings_module: str, database_names: Mapping[str, str | None], in_test_run: bool
+    settings_module: str, databases: Mapping[str, Mapping[str, str | None]], in_test_run: bool
 ) -> tuple[Callable[[bytes], Iterator[wire.Frame]], Callable[[], None]]:
     """Set Django up as it is in the parent.
 
     Args:
         settings_module: the parent's.
-        database_names: of each alias, as they are in force in the parent. In a test run they are not those of the
-            settings; this is what Django's own parallel runner gives its processes.
+        databases: of each alias, where it is in force in the parent. In a test run these are not the places of the
+            settings.
         in_test_run: whether the parent has Django's test environment, in which no mail is sent for example.
 
     Returns:
@@ -32,8 +32,8 @@ def set_up(
     """
     os.environ["DJANGO_SETTINGS_MODULE"] = settings_module
     django.setup()
-    for alias, name in database_names.items():
-        connections.settings[alias]["NAME"] = name
+    for alias, place in databases.items():
+        connections.settings[alias].update(place)
     if in_test_run:
         from django.test.utils import setup_test_environment  # takes its time, and is for tests only
 

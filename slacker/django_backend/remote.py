@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import time
@@ -138,21 +137,12 @@ def _zone_name(zone: dt.tzinfo) -> str | float:
     Raises:
         ValueError: it is neither, and means nothing elsewhere.
     """
-    if type(zone) is zoneinfo.ZoneInfo and zone.key:
-        return zone.key
     if isinstance(zone, dt.timezone):
         return zone.utcoffset(None).total_seconds()
-    name = str(zone)  # of pytz's, for example
-    if not _is_known(name):
+    name = getattr(zone, "key", None) or getattr(zone, "zone", None)  # a ZoneInfo's, or one of pytz's
+    if not isinstance(name, str):
         raise ValueError(f"the active time zone, {zone!r}, has no name that another process knows; use a ZoneInfo")
     return name
-
-
-@functools.lru_cache(maxsize=256)
-def _is_known(name: str) -> bool:
-    with contextlib.suppress(ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return bool(zoneinfo.ZoneInfo(name))
-    return False
 
 
 def _zone(name: str | float) -> dt.tzinfo:

@@ -93,15 +93,16 @@ class _OtherRows:
 
 
 def _settle_dict(result: dict[Any, Any]) -> dict[Any, Any]:
-    _read_deeper(result.values())
-    settled = {key: _settle_member(value) for key, value in result.items()}
-    if not _differ(settled.values(), result.values()):
+    # As it is kept, whatever its class makes of these methods: a MultiValueDict gives one value, and keeps lists.
+    _read_deeper(dict.values(result))
+    settled = {key: _settle_member(value) for key, value in dict.items(result)}
+    if not _differ(settled.values(), dict.values(result)):
         return result
     if type(result) is dict:
         return settled
     result = copy.copy(result)  # of its own class, where dict.copy() would give a plain dict
     for key, value in settled.items():
-        dict.__setitem__(result, key, value)  # update() of a MultiValueDict would append
+        dict.__setitem__(result, key, value)
     return result
 
 

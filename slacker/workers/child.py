@@ -49,7 +49,7 @@ _SIZE = struct.Struct(">Q")
 _HEAD = struct.Struct(">BIQ")  # kind of frame, number of the answer, size of the payload
 _END = 0  # the kind that is no frame
 
-_BOOTSTRAP = "import sys; sys.path[:] = {path!r}; from slacker.workers.child import main; main()"
+_BOOTSTRAP = "import sys; sys.path[:], sys.argv[:] = {here!r}; from slacker.workers.child import main; main({channel})"
 
 _MAX_TEXT = 10_000
 
@@ -79,7 +79,7 @@ class Child:
             raise _not_started(error) from error
         try:
             self._process = subprocess.Popen(
-                [*_interpreter(), "-c", _BOOTSTRAP.format(path=list(map(str, sys.path))), str(theirs.fileno())],
+                [*_interpreter(), "-c", _BOOTSTRAP.format(here=_here(), channel=theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # not the terminal's: what comes of Ctrl-C the parent decides
@@ -172,6 +172,11 @@ def _not_started(error: OSError) -> SlackerError:
     return SlackerError(f"a process cannot be started, this call did not run: {error}", executed=False)
 
 
+def _here() -> tuple[list[str], list[str]]:
+    """Return path and arguments of this process: settings may well ask whether "test" is among the latter."""
+    return list(map(str, sys.path)), list(map(str, getattr(sys, "argv", [])))
+
+
 def _interpreter() -> list[str]:
     # -X dev, -W error and the like hold for the processes too, as they do for those of multiprocessing.
     return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
@@ -192,9 +197,9 @@ def _let_go(channel: socket.socket) -> None:
         os.close(descriptor)
 
 
-def main() -> None:
-    """Be the process: serve the channel whose descriptor is the only argument until the other side closes it."""
-    channel = socket.socket(fileno=int(sys.argv.pop()))
+def main(descriptor: int) -> None:
+    """Be the process: serve the channel that has this descriptor until the other side closes it."""
+    channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     os.register_at_fork(after_in_child=lambda: _let_go(channel))  # else nobody would notice that this one died
     work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)

@@ -17,7 +17,7 @@ class Processes(ProcessWorker):
     def setup(self) -> Setup:
         # Asked for each call: a process that began before the test databases were made must not serve a test.
         there = ["slacker.django_backend.process", "set_up"]
-        return [*there, environment.settings_module(), environment.database_names(), environment.in_test_run()]
+        return [*there, environment.settings_module(), environment.databases(), environment.in_test_run()]
 
     def options(self) -> str:
         return caller_options()

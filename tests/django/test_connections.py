@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError, OperationalError, ProgrammingError, connection, connections
 from django.db.backends.base import base
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -155,6 +157,45 @@ async def test_a_session_that_the_server_ended_meanwhile_fails_no_call(
     backends.terminate(await Slacker(backend_pid, one_thread)())
 
     assert await Slacker(Author, one_thread).objects.count() == 0
+
+
+@postgresql_only
+async def test_a_session_that_ended_while_its_thread_worked_fails_no_call(
+    one_thread: DjangoThreadWorker, backends: Backends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts how long the connection was not probed, not how long its thread had no work."""
+    backends.terminate(await Slacker(backend_pid, one_thread)())
+    for _ in range(3):
+        await Slacker(len, one_thread)("work that asks no database")
+    monkeypatch.setattr(scope, "PROBE_AFTER", 0)  # so much time has passed
+    await Slacker(len, one_thread)("more of it")
+
+    assert await Slacker(Author, one_thread).objects.count() == 0
+
+
+@postgresql_only
+async def test_a_connection_is_probed_no_more_often_than_needed(
+    one_thread: DjangoThreadWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within `PROBE_AFTER` of the last probe it is used without a question."""
+    probes: list[object] = []
+    monkeypatch.setattr(type(connections["default"]), "is_usable", probes.append)
+    monkeypatch.setattr(scope, "PROBE_AFTER", 3600)
+    for _ in range(5):
+        await Slacker(Author, one_thread).objects.count()
+
+    assert probes == []
+
+
+async def test_a_cache_is_closed_after_its_chain(
+    one_thread: DjangoThreadWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache's client is made for each chain, and closed after it, as Django does after a request."""
+    closed: list[object] = []
+    monkeypatch.setattr(BaseCache, "close", lambda self, **_: closed.append(self))
+    await Slacker(cache, one_thread).get("key")
+
+    assert len(closed) == 1
 
 
 async def test_a_probed_connection_that_works_is_kept(

@@ -10,11 +10,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from django.db.models.functions import ExtractHour
 from django.test import override_settings
+from django.urls import get_script_prefix
 from django.utils import timezone, translation
 from django.utils.translation import gettext
 
-from slacker import Slacker
+from slacker import Slacker, Worker
 from slacker.django_backend import caller
 from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
@@ -182,3 +184,48 @@ async def test_without_time_zones_dates_are_naive(one_thread: DjangoThreadWorker
         await Slacker(author, one_thread).refresh_from_db()
 
     assert dt.datetime(2020, 12, 31) == author.born
+
+
+# --- what is pickled after the work --------------------------------------------------------------------------------
+
+
+class Held:
+    rows: Any = None
+
+
+def hold_hours() -> Held:
+    held = Held()
+    held.rows = Author.objects.annotate(hour=ExtractHour("born")).values_list("hour", flat=True)
+    return held
+
+
+@pytest.mark.parametrize("any_worker", ["http", "processes"], indirect=True)
+async def test_rows_that_are_read_on_the_way_out_are_read_in_it(any_worker: Worker) -> None:
+    """What pickling reads, a QuerySet that hangs on an object, it reads in the caller's time zone."""
+    await Slacker(Author, any_worker).objects.create(name="Ann", born=dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC))
+    with timezone.override(BERLIN):
+        held = await Slacker(hold_hours, any_worker)()
+
+    assert list(held.rows) == [13]
+
+
+class NoZone(dt.tzinfo):
+    """A time zone without a name: such as only a program itself can have."""
+
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
+        return dt.timedelta(hours=9)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("any_worker", ["http", "processes"], indirect=True)
+async def test_a_time_zone_that_means_nothing_elsewhere_is_refused(any_worker: Worker) -> None:
+    """Rather no call than one in another time zone."""
+    with timezone.override(NoZone()), pytest.raises(ValueError, match="has no name that another process knows"):
+        await Slacker(Author, any_worker).objects.count()
+
+
+async def test_the_script_prefix(one_thread: DjangoThreadWorker) -> None:
+    """URLs are made as on the main thread, for which django.setup() heeds FORCE_SCRIPT_NAME."""
+    with override_settings(FORCE_SCRIPT_NAME="/app"):
+        assert await Slacker(get_script_prefix, one_thread)() == "/app/"

@@ -14,6 +14,7 @@ from django.db.models import (
     Exists,
     ExpressionWrapper,
     F,
+    FilteredRelation,
     FloatField,
     IntegerField,
     OuterRef,
@@ -210,6 +211,16 @@ async def test_an_aggregates_filter(recipes: Recipes) -> None:
     hers = Count("pk", filter=Q(author=recipes.ann))
 
     assert await recipes.books.aggregate(hers=hers) == {"hers": 2}
+
+
+@everywhere
+async def test_a_filtered_relation(recipes: Recipes) -> None:
+    """The condition of a FilteredRelation may hold a recipe, and the recipe that holds it runs any number of times."""
+    longest = recipes.books.order_by("-pages")[0].title
+    hers = FilteredRelation("books", condition=Q(books__title=longest))
+    found = recipes.authors.annotate(longest=hers).filter(longest__isnull=False).values_list("name", flat=True)
+
+    assert [await found, await found] == [["Ann"], ["Ann"]]
 
 
 async def test_a_date_among_the_arguments(recipes: Recipes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import IntegrityError
-from django.db.models import Count, F, Prefetch, Q, Sum
+from django.db.models import Count, F, Prefetch, Q, QuerySet, Sum
 
 from slacker import Slacker, Worker, attr
 from slacker.workers import DummyWorker
@@ -254,6 +255,35 @@ async def test_a_queryset_as_root_queries_on_each_run(authors: Any, worker: Work
     await authors.create(name="Zoe")
 
     assert (len(before), len(await recipe)) == (2, 3)
+
+
+@pytest.fixture
+def raw(library: dict[str, Author]) -> Any:
+    """Return a raw query that was read already."""
+    query = Author.objects.raw("SELECT * FROM app_author ORDER BY name")
+    assert len(query) == 2
+    return query
+
+
+@in_threads
+async def test_a_raw_query_as_a_root_is_fresh(worker: Worker, raw: Any) -> None:
+    """A RawQuerySet that was read before is read again, each time with a cursor of its own."""
+    await Slacker(Author, worker).objects.create(name="Cid")
+
+    assert [author.name for author in await Slacker(raw, worker)] == ["Ann", "Bob", "Cid"]
+    assert {len(rows) for rows in await asyncio.gather(*[Slacker(raw, worker) for _ in range(20)])} == {3}
+    assert len(raw) == 2  # as it was
+
+
+class Hiding(QuerySet):
+    def all(self) -> Any:
+        return super().all().exclude(name="Ann")
+
+
+@in_threads
+async def test_a_query_as_a_root_is_as_it_was_made(worker: Worker, library: dict[str, Author]) -> None:
+    """Nothing is added to it, though its class adds something in its own all(), as projects do that hide rows."""
+    assert await Slacker(Hiding(Author), worker).count() == 2
 
 
 # --- failures ------------------------------------------------------------------------------------------------------

@@ -228,3 +228,34 @@ async def test_the_server_sees_the_sessions_end(database: dict[str, Any], backen
     async with DjangoProcessWorker(1) as worker:
         pid = await Slacker(backend_pid, worker)()
     assert pid not in await asyncio.to_thread(backends.pids)
+
+
+# --- as the program was started ------------------------------------------------------------------------------------
+
+
+def arguments() -> list[str]:
+    return sys.argv
+
+
+async def test_settings_see_how_the_program_was_started(
+    one_process: DjangoProcessWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that ask whether "test" is among the arguments have the same answer in a process."""
+    monkeypatch.setattr(sys, "argv", ["manage.py", "test", "it's"])
+
+    assert await Slacker(arguments, one_process)() == ["manage.py", "test", "it's"]
+
+
+def host_and_user() -> tuple[str, str]:
+    return connection.settings_dict["HOST"], connection.settings_dict["USER"]
+
+
+@postgresql_only
+async def test_the_server_in_force_is_used(
+    database: dict[str, Any], one_process: DjangoProcessWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only the name of a database is that in force here, but where it is."""
+    monkeypatch.setitem(database, "USER", "somebody-else")
+    monkeypatch.setitem(connection.settings_dict, "USER", "somebody-else")
+
+    assert await Slacker(host_and_user, one_process)() == (database["HOST"], "somebody-else")

@@ -12,6 +12,7 @@ import pytest
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
+from django.utils.datastructures import MultiValueDict
 
 from slacker import Slacker
 from slacker.django_backend.results import settle
@@ -81,6 +82,17 @@ def test_a_page_leaves_the_other_rows(names: QuerySet[Any]) -> None:
     assert list(paginator.page(2)) == ["Bob"]
 
 
+@pytest.mark.parametrize("hold", [lambda page: {"page": page, "title": "Authors"}, lambda page: ("Authors", page)])
+def test_a_page_among_others(names: QuerySet[Any], hold: Callable[[Any], Any]) -> None:
+    """A page in a view's context, or in a tuple, gets its rows as one by itself does, and leaves the others."""
+    held = settle(hold(Paginator(names, 1).page(1)))
+
+    page = held["page"] if isinstance(held, dict) else held[1]
+    assert_same(["Ann"], page.object_list)
+    with pytest.raises(TypeError, match="brought no other rows"):
+        page.paginator.page(2)
+
+
 def test_a_page_of_a_list_keeps_its_paginator() -> None:
     """Where there is nothing to query, all is as it was."""
     assert list(settle(Paginator(["a", "b"], 1).page(1)).paginator.page(2)) == ["b"]
@@ -115,6 +127,24 @@ def test_a_dict_subclass_of_querysets(names: QuerySet[Any]) -> None:
 
     assert_same(Rows(names=NAMES), settled)
     assert settled.total == 2
+
+
+def test_a_dict_that_keeps_lists(names: QuerySet[Any]) -> None:
+    """A MultiValueDict keeps its form, whatever its update() makes of things; what is in its lists is deeper down."""
+    settled = settle(MultiValueDict({"names": [names], "others": [1, 2]}))
+
+    assert {"names": [names], "others": [1, 2]} == dict(settled.lists())
+    assert_same(NAMES, names._result_cache)
+
+
+def test_a_dict_that_adds_up(names: QuerySet[Any]) -> None:
+    """Nothing of what a subclass makes of update() is asked for."""
+
+    class Sum(dict):
+        def update(self, *_: object) -> None:
+            raise AssertionError
+
+    assert settle(Sum(names=names)) == {"names": NAMES}
 
 
 def test_a_defaultdict_of_querysets(names: QuerySet[Any]) -> None:
@@ -165,6 +195,14 @@ def test_querysets_deep_down_stay(names: QuerySet[Any], hold: Callable[[Any], An
 
     assert inner is names
     assert_same(NAMES, inner._result_cache)
+
+
+def test_raw_querysets_deep_down_stay(library: dict[str, Author]) -> None:
+    """So it is with a RawQuerySet."""
+    raw = Author.objects.raw("SELECT * FROM app_author ORDER BY name")
+
+    assert settle({"shelf": {"raw": raw}}) == {"shelf": {"raw": raw}}
+    assert [library["Ann"], library["Bob"]] == raw._result_cache
 
 
 async def test_prefetch_caches_stay_querysets(authors: Any) -> None:

@@ -268,3 +268,11 @@ async def test_a_streamed_batch_in_a_transaction(any_worker: Worker, database: A
     for name, number, types in (("Fay", "x", [Author, ValueError]), ("Gus", "1", [Author, int])):
         assert [type(item) async for item in stream(recipe(name, number))] == types
     assert {"Fay", "Gus"}.intersection(await stored()) == {"Gus"}
+
+
+async def test_a_raw_query_prefetches(any_worker: Worker, library: dict[str, Author]) -> None:
+    """A raw query that prefetches does so in a stream as well."""
+    rows = Slacker(Author, any_worker).objects.raw("SELECT * FROM app_author ORDER BY name").prefetch_related("books")
+
+    async for author in stream(rows):
+        assert author._prefetched_objects_cache["books"]

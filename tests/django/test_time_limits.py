@@ -14,7 +14,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test import override_settings
 
-from slacker import DeadlineExceeded, Slacker, Worker, batch, options, run
+from slacker import DeadlineExceeded, Slacker, Worker, batch, options, run, stream
 from slacker.django_backend.testing import InlineWorker
 from slacker.django_backend.transactions import Deadline, enter_transactions
 from slacker.workers import DjangoHttpWorker, DjangoThreadWorker
@@ -282,6 +282,22 @@ async def test_whoever_waits_is_told() -> None:
 
     assert caught.value.executed is True
     assert isinstance(caught.value.__cause__, OperationalError)
+
+
+def slow_items(count: int) -> Iterator[int]:
+    for number in range(count):
+        execute("SELECT pg_sleep(0.1)")
+        yield number
+
+
+@postgresql_only
+@away_only
+@pytest.mark.usefixtures("limited")
+async def test_each_chunk_has_the_whole_time(any_worker: Worker) -> None:
+    """The limit of a stream is one of each chunk: statements of the later ones have as long as those of the first."""
+    recipe = options(Slacker(slow_items, any_worker)(30), timeout=1.5)
+
+    assert [item async for item in stream(recipe, chunk_size=2)] == list(range(30))
 
 
 @postgresql_only

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from slacker import Slacker, batch
+from slacker import RemoteError, Slacker, Worker, batch, options
 from slacker.workers import DjangoThreadWorker
 from tests.django.app.models import Author
 from tests.django.helpers import postgresql_only, session
@@ -251,3 +252,75 @@ def create_twice_and_catch(name: str) -> tuple[int, str]:
         except IntegrityError:
             return Author.objects.count(), "caught"
     raise AssertionError("the name is unique")
+
+
+# --- results that cannot leave -------------------------------------------------------------------------------------
+
+
+remote = pytest.mark.parametrize("any_worker", ["http", "processes"], indirect=True)
+
+
+@remote
+async def test_a_result_that_cannot_leave_undoes_the_work(any_worker: Worker) -> None:
+    """All or nothing: what a transaction wrote whose result cannot be pickled is rolled back."""
+    create = Slacker(Author, any_worker).objects.create(name="Ann")
+    with pytest.raises(RemoteError, match="the result, a lock, cannot be pickled"):
+        await options(batch(create, Slacker(threading.Lock, any_worker)()), atomic=True)
+
+    assert await Slacker(Author, any_worker).objects.count() == 0
+
+
+@remote
+async def test_so_it_does_where_exceptions_are_returned(any_worker: Worker) -> None:
+    """An item whose result cannot be pickled has failed, which undoes a transaction; and without one only itself."""
+    items = Slacker(Author, any_worker).objects.create(name="Ann"), Slacker(threading.Lock, any_worker)()
+    ann, failure = await options(batch(*items, return_exceptions=True), atomic=True)
+
+    assert (ann.name, type(failure)) == ("Ann", RemoteError)
+    assert await Slacker(Author, any_worker).objects.count() == 0
+
+    await batch(*items, return_exceptions=True)
+
+    assert await Slacker(Author, any_worker).objects.count() == 1
+
+
+@remote
+@pytest.mark.usefixtures("database")
+async def test_rows_that_are_read_on_the_way_out_are_read_inside(any_worker: Worker) -> None:
+    """What pickling reads, a QuerySet that hangs on an object, it reads inside of the transaction."""
+    held = await options(Slacker(hold_locked_rows, any_worker)(), atomic=True)
+
+    assert list(held.rows) == []
+
+
+class Held:
+    rows: Any = None
+
+
+def hold_locked_rows() -> Held:
+    held = Held()
+    held.rows = Author.objects.select_for_update()  # which needs a transaction
+    return held
+
+
+# --- what has no transaction ---------------------------------------------------------------------------------------
+
+
+@transaction.non_atomic_requests
+def in_no_transaction() -> bool:
+    return connection.in_atomic_block
+
+
+@pytest.mark.usefixtures("atomic_requests")
+async def test_functions_are_spared_as_views_are(one_thread: DjangoThreadWorker) -> None:
+    """With ATOMIC_REQUESTS a function that is marked for it runs in no transaction, as a view would."""
+    assert await Slacker(in_no_transaction, one_thread)() is False
+
+
+async def test_a_database_without_autocommit_is_refused(
+    database: dict[str, Any], one_thread: DjangoThreadWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Django's own atomic() would commit nothing, no transaction can be asked for."""
+    monkeypatch.setitem(database, "AUTOCOMMIT", False)
+    with pytest.raises(ValueError, match="AUTOCOMMIT off"):
+        options(Slacker(Author, one_thread).objects.create(name="Ann"), atomic=True)
