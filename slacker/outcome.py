@@ -131,7 +131,8 @@ def text_of(error: BaseException) -> str:
 
 def _note_once(error: Exception, note: str) -> None:
     # One object may be raised again and again, a module's constant for example: it keeps its first note.
-    # Classes that refuse new attributes, frozen dataclasses among them, go without.
-    with contextlib.suppress(Exception):
+    # Classes that refuse new attributes, frozen dataclasses among them, go without; whatever theirs raise must not end
+    # the loop.
+    with contextlib.suppress(BaseException):
         if not any(known.startswith(_NOTE) for known in getattr(error, "__notes__", ())):
             error.add_note(note)

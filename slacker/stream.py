@@ -35,6 +35,7 @@ class Stream:
         self._begun = False
         self._asking: asyncio.Task[list[Any]] | None = None
         self._closed = False
+        self._cancelled = False
 
     def __aiter__(self) -> Self:
         if self._begun:
@@ -56,7 +57,7 @@ class Stream:
 
         Raises:
             Whatever the work raised, after the items before it.
-            RuntimeError: somebody else waits for the next ones.
+            RuntimeError: somebody else waits for the next ones; or was cancelled when waiting, which ended the work.
         """
         self._begun = True
         if self._closed:
@@ -64,6 +65,8 @@ class Stream:
         if self._items:
             items, self._items = list(self._items), deque()
             return items
+        if self._cancelled:
+            raise RuntimeError(f"the stream of {self._outline} was cancelled before its end; ask for another")
         if self._asking is not None:
             raise RuntimeError(f"the next items of the stream of {self._outline} are awaited already")
         # By a task of its own, so that the work can be ended while it is waited for.
@@ -73,6 +76,7 @@ class Stream:
             return [] if self._closed else items
         except asyncio.CancelledError:
             if not self._closed:
+                self._cancelled = True
                 await self._chunks.aclose()  # the task may not have begun yet
             elif not _is_being_cancelled():
                 return []

@@ -318,3 +318,14 @@ def test_work_inside_work_keeps_its_traceback() -> None:
     with pytest.raises(Refusal) as caught:
         around(around(around(innermost)))()
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "innermost"
+
+
+def test_a_class_that_ends_what_adds_a_note() -> None:
+    """What add_note() of an exception's class raises ends nothing: the exception arrives without a note."""
+
+    class Odd(Exception):
+        def add_note(self, note: str) -> None:
+            raise SystemExit(note)
+
+    error = Odd()
+    assert Error(error, 1).arrive(Chain(len, (Attr("name"),))) is error

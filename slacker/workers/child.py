@@ -11,7 +11,7 @@ hold. `multiprocessing` would import the program's ``__main__`` again, which has
 ``python -`` or in a notebook, and which nothing here needs: what stands in ``__main__`` is never sent.
 
 There the work runs in a thread. The main thread watches the channel, and when this side is gone, killed even, ends
-the process, whatever the work is at. Nothing of it goes over stdin or stdout, which are the work's.
+the process, as soon as the work lets go of the GIL. Nothing of it goes over stdin or stdout, which are the work's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from io import BufferedIOBase
@@ -75,6 +76,7 @@ class Child:
         self.busy = True  # until it is ready
         try:
             self._channel, theirs = socket.socketpair()
+            _channels.update((self._channel, theirs))
         except OSError as error:
             raise _not_started(error) from error
         try:
@@ -134,7 +136,7 @@ class Child:
 
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's."""
-        os.close(self._channel.detach())  # not by way of the file, whose lock may be held for ever
+        _let_go(self._channel)  # not by way of the file, whose lock may be held for ever
         self._process.returncode = 0  # or there is a warning, when this is collected, that it still runs
 
     def _send(self, message: bytes) -> None:
@@ -168,6 +170,23 @@ class Child:
             return self._process.wait()
 
 
+_channels: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""All ends of them that are here, also of processes that are just being started."""
+
+
+def _let_go(channel: socket.socket) -> None:
+    if (descriptor := channel.detach()) >= 0:
+        os.close(descriptor)
+
+
+def _after_fork_in_child() -> None:
+    for channel in list(_channels):  # held by two, it would not tell of the end of either
+        _let_go(channel)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _not_started(error: OSError) -> SlackerError:
     return SlackerError(f"a process cannot be started, this call did not run: {error}", executed=False)
 
@@ -192,16 +211,11 @@ def _read(file: BufferedIOBase, size: int) -> bytes:
 # --- there ---------------------------------------------------------------------------------------------------------
 
 
-def _let_go(channel: socket.socket) -> None:
-    if (descriptor := channel.detach()) >= 0:  # a child of a child has it no more
-        os.close(descriptor)
-
-
 def main(descriptor: int) -> None:
     """Be the process: serve the channel that has this descriptor until the other side closes it."""
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
-    os.register_at_fork(after_in_child=lambda: _let_go(channel))  # else nobody would notice that this one died
+    _channels.add(channel)  # else, after a fork, nobody would notice that this one died
     work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)
     work.start()
     watch = select.poll()

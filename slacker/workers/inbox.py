@@ -109,7 +109,7 @@ class Inbox:
 
 
 def _log_abandoned(chain: Chain, outcome: Outcome) -> None:
-    if isinstance(outcome, Error):
+    if isinstance(outcome, Error) and getattr(outcome.exception, "executed", None) is not False:
         logger.error("%s failed after its caller had gone", chain.outline(), exc_info=outcome.exception)
 
 

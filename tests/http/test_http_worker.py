@@ -22,7 +22,19 @@ from typing import Any
 import pytest
 
 import slacker
-from slacker import DeadlineExceeded, QueueFull, Refused, Slacker, TransportError, WorkerClosed, batch, run, wire, wsgi
+from slacker import (
+    DeadlineExceeded,
+    QueueFull,
+    Refused,
+    Slacker,
+    TransportError,
+    WorkerClosed,
+    batch,
+    options,
+    run,
+    wire,
+    wsgi,
+)
 from slacker.chain import Chain, capture
 from slacker.outcome import Value
 from slacker.wire import encode_call
@@ -275,6 +287,44 @@ async def test_every_call_has_its_own_deadline() -> None:
     assert await asyncio.gather(calls[0], calls[4]) == [0, 4]
 
 
+async def test_a_deadline_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls with nearer deadlines come and go beside one that has time."""
+    loop = asyncio.get_running_loop()
+    armed: list[float] = []
+    call_at = loop.call_at
+
+    def noted(when: float, *args: Any, **options: Any) -> Any:
+        armed.append(when)
+        return call_at(when, *args, **options)
+
+    monkeypatch.setattr(loop, "call_at", noted)
+    held = [loop.create_future() for _ in range(6)]
+    transport = Paired(script=list(held))
+    worker = Impatient(transport, 86400, *[15] * 5)
+    long = Slacker(echo, worker)(0).fetch()
+    for _ in range(5):
+        late = Slacker(echo, worker)(1).fetch()
+        await asyncio.sleep(0)
+        pass_time(15)
+        with pytest.raises(DeadlineExceeded):
+            await late
+    assert sum(when > loop.time() + 40_000 for when in armed) == 1
+    held[0].set_result(None)
+    assert await long == 0
+
+
+async def test_what_arrived_while_the_loop_stood_still_counts(watch: Watch) -> None:
+    """An answer that was there before its deadline is delivered, though the loop looked only after it."""
+    worker = watch.worker(watch.hook.url)
+    await watch.call(worker)  # there is a connection
+    call = options(Slacker(echo, worker)("in time"), timeout=LIVENESS).fetch()
+    await asyncio.sleep(0)
+    served = watch.hook.requests
+    until(lambda: watch.hook.requests > served and not watch.hook.busy)  # which holds the loop up
+    pass_time(LIVENESS)
+    assert await call == "in time"
+
+
 async def test_deadlines_hold_after_an_idle_time() -> None:
     """A deadline that passes when no call is left does not switch off those of later calls."""
     held = [asyncio.get_running_loop().create_future() for _ in range(2)]
@@ -408,6 +458,20 @@ async def test_sends_again_what_was_not_sent() -> None:
     assert transport.posts == 2
 
 
+async def test_eager_tasks() -> None:
+    """With a factory of eager tasks, where there is one, no connection is lost, though sending fails at once."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
+    try:
+        worker, _ = paired(*[NotSent("no route")] * 2000, max_connections=1, max_batch=1)
+        calls = [Slacker(echo, worker)(number).fetch() for number in range(1000)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [TransportError] * 1000
+        assert await Slacker(echo, worker)(1) == 1
+    finally:
+        loop.set_task_factory(None)
+
+
 async def test_sends_again_only_once() -> None:
     """Two attempts, and then the error says that nothing was sent."""
     worker, transport = paired(NotSent("no route"), NotSent("still none"), NotSent("third"))
@@ -529,6 +593,14 @@ async def test_refuses_a_request_that_is_too_large() -> None:
     with pytest.raises(Refused, match=r"echo\(\.\.\.\) has 1\d\d\d bytes; max_request allows 1000") as caught:
         await Slacker(echo, worker)(bytes(1000))
     assert (caught.value.reason, caught.value.executed, transport.posts) == ("too-big", False, 1)
+
+
+async def test_refuses_long_names_as_well() -> None:
+    """What a request has besides arguments counts."""
+    worker, transport = paired(max_request=1000)
+    with pytest.raises(Refused, match=r"has 1\d\d\d bytes; max_request allows 1000") as caught:
+        await getattr(Slacker(echo, worker)(1), "x" * 1000)
+    assert (caught.value.reason, caught.value.executed, transport.posts) == ("too-big", False, 0)
 
 
 async def test_warns_of_huge_arguments(caplog: pytest.LogCaptureFixture) -> None:
@@ -721,6 +793,30 @@ def test_works_on_both_sides_of_a_fork(forking: Callable[[str], list[str]]) -> N
         loop.close()
     """
     assert forking(script) == ["answered", "answered", "0", "answered", "answered"]
+
+
+def test_closing_in_a_forked_child_waits_for_none_of_the_parents(forking: Callable[[str], list[str]]) -> None:
+    """Calls on their way are the parent's to await, and to stop."""
+    script = """
+        import time
+        from tests.http.servers import echo
+        import tests.http.servers as servers
+
+        def close():
+            begun = time.monotonic()
+            asyncio.run(worker.aclose(60))
+            return time.monotonic() - begun < 30
+
+        async def main():
+            waiting = asyncio.ensure_future(Slacker(time.sleep, worker)(0.2).fetch())
+            await asyncio.sleep(0)
+            in_child(close)
+            await waiting
+            print("answered")
+
+        asyncio.run(main())
+    """
+    assert forking(script) == ["True", "answered"]
 
 
 def test_may_be_made_before_a_fork(forking: Callable[[str], list[str]]) -> None:

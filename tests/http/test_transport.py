@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import gzip
 import socket
+import ssl
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +62,17 @@ async def test_an_address_without_a_server_is_not_sent(url: str) -> None:
     with pytest.raises(NotSent) as caught:
         await post(url)
     assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_certificates_that_cannot_be_read_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is what fails before there is a connection, whatever it is."""
+
+    def fail() -> None:
+        raise RuntimeError("no certificates")
+
+    monkeypatch.setattr(ssl, "create_default_context", fail)
+    with pytest.raises(NotSent, match="no certificates"):
+        await post("https://127.0.0.1:1/")
 
 
 async def test_a_connect_timeout_is_not_sent() -> None:
@@ -418,3 +432,46 @@ async def test_closing_does_not_end_requests(watch: Watch) -> None:
     assert not request.done()
     answer.set()
     assert (await request).body == b"hello"
+
+
+async def test_a_connection_ends_though_somebody_else_has_it(watch: Watch) -> None:
+    """A forked process may hold the socket as well: closing ends the connection for all of them."""
+    ended = threading.Event()
+
+    def fault(connection: Connection) -> None:
+        connection.read_request()
+        connection.wait()
+        ended.set()
+
+    watch.faulty.script.append(fault)
+    request = asyncio.create_task(post(watch.faulty.url))
+    await eventually(watch.faulty.waits.is_set)
+    (ours,) = [found for found in gc.get_objects() if type(found) is ClientConnection]
+    with ours._socket.dup():
+        request.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await request
+        await eventually(ended.is_set)
+
+
+request_of_somebody: contextvars.ContextVar[object] = contextvars.ContextVar("request_of_somebody")
+
+
+async def test_a_connection_keeps_nothing_of_whoever_opened_it(watch: Watch, received: list[bytes]) -> None:
+    """The context of the first call on a connection, which may hold a request, ends with that call."""
+
+    class Request:
+        pass
+
+    async def call(transport: HttpTransport, request: object) -> None:
+        request_of_somebody.set(request)
+        await transport.post(watch.faulty.url, {}, b"body")
+
+    async with contextlib.aclosing(HttpTransport(4)) as transport:
+        request = Request()
+        gone = weakref.ref(request)
+        await asyncio.create_task(call(transport, request))
+        del request
+        gc.collect()
+        assert gone() is None
+        assert len(received) == 1

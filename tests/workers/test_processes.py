@@ -645,6 +645,41 @@ assert asyncio.run(pid()) == before
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_fork_while_a_process_is_started_hides_no_end(run_script: RunScript) -> None:
+    """A child that another thread forks just then holds neither end of the channel: a death is seen at once."""
+    done = run_script(
+        SCRIPT
+        + """
+import signal, subprocess
+from slacker import TransportError
+from slacker.workers import child
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process that has threads
+siblings = []
+
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **options):
+        siblings.append(os.fork())
+        if not siblings[-1]:
+            signal.pause()
+        super().__init__(*args, **options)
+
+async def main():
+    try:
+        async with asyncio.timeout(30):
+            await Slacker(os, worker).abort()
+    except TransportError as error:
+        print(error)
+    finally:
+        os.kill(siblings[0], signal.SIGKILL)
+        os.waitpid(siblings[0], 0)
+
+child.subprocess.Popen = Popen
+asyncio.run(main())
+"""
+    )
+    assert "a process was ended by signal 6" in done.stdout
+
+
 def test_work_may_fork_and_its_child_too(run_script: RunScript) -> None:
     """Each lets go of the channel, once, and silently."""
     done = run_script(

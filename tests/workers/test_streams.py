@@ -12,6 +12,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from itertools import count
 from typing import Any
@@ -220,7 +221,9 @@ async def test_cancelling_while_nothing_comes(streaming_worker: Worker, source: 
     source.opened.set()
     await source.has_ended()
 
-    assert await items.next_chunk() == []
+    for _ in range(2):  # it is not as if these were all
+        with pytest.raises(RuntimeError, match=r"the stream of items_of\(\.\.\.\) was cancelled before its end"):
+            await items.next_chunk()
 
 
 async def test_a_failure_after_the_reader_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
@@ -664,6 +667,28 @@ async def test_clocks_that_run_away() -> None:
                 await stream(Slacker(range, worker)(3)).next_chunk()
     assert caught.value.executed is False
     assert server.requests == 2
+
+
+async def test_late_by_either_clock() -> None:
+    """What is refused as late, and as late again by the other side's clock, has not run, as with other calls."""
+    times = count(endpoint.now() + 30_000, 20_000)
+    with served(lambda: next(times)) as server:
+        async with HttpWorker(server.url, key=KEY, audience=AUDIENCE) as worker:
+            with pytest.raises(DeadlineExceeded, match="before the other side could begin") as caught:
+                await stream(options(Slacker(range, worker)(3), timeout=10)).next_chunk()
+    assert caught.value.executed is False
+
+
+async def test_the_loops_executor_holds_up_no_stream(hook: str) -> None:
+    """A stream needs no thread of the loop's executor, which may have too few and is bound to no limit."""
+    busy, free = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(busy)
+    busy.submit(free.wait, LONG)
+    try:
+        async with HttpWorker(hook, key=KEY, audience=AUDIENCE) as worker:
+            assert [item async for item in Slacker(range, worker)(3)] == [0, 1, 2]
+    finally:
+        free.set()
 
 
 async def test_no_answer_in_time(hook: str) -> None:

@@ -17,6 +17,7 @@ import socket
 import ssl
 import weakref
 from collections import deque
+from contextvars import Context
 from typing import final
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -59,7 +60,7 @@ class Connection:
         self._why_closed = ""
         self.answers = 0
         """How many it has had, as whoever keeps it counts them."""
-        loop.add_reader(connected.fileno(), self._on_readable)
+        self._listen(loop)
         self._news = select.poll()
         self._news.register(connected, select.POLLIN)
 
@@ -143,7 +144,7 @@ class Connection:
         piece, response.body = bytes(response.body), b""
         if self._paused and not self._closed:
             self._paused = False
-            asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
+            self._listen(asyncio.get_running_loop())
         return piece
 
     def close(self, why: str = "it was closed here") -> None:
@@ -167,6 +168,10 @@ class Connection:
 
     # --- for the loop -----------------------------------------------------------------------------------------
 
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In a context of its own: whoever opened the connection may hold a request in hers, which is done long before.
+        Context().run(loop.add_reader, self._socket.fileno(), self._on_readable)
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
@@ -183,6 +188,8 @@ class Connection:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket.fileno())
         loop.remove_writer(self._socket.fileno())
+        with contextlib.suppress(OSError):  # it is not connected any more
+            self._socket.shutdown(socket.SHUT_RDWR)  # though a forked process may hold it as well
         self.drop()
         self._wake()
 

@@ -18,6 +18,7 @@ import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, TypeAlias, final
 
 from ...errors import SlackerError
@@ -56,6 +57,7 @@ class Line:
         "_carriers",
         "_connections",
         "_max_batch",
+        "_timers",
         "calls",
         "free",
         "held",
@@ -72,6 +74,7 @@ class Line:
         self.calls: set[PendingCall] = set()
         self._carriers: set[asyncio.Task[None]] = set()
         self._armed_for = math.inf
+        self._timers: set[float] = set()  # when those come that were armed; their handles refer to the loop
 
     async def run(self, call: PendingCall, send: Send) -> Outcome:
         """Have `send` send the call as soon as a connection is free, and return what happened to it.
@@ -180,7 +183,8 @@ class Line:
         if send is None:
             futures[0].set_result(None)
             return
-        carrier = asyncio.get_running_loop().create_task(self._carry(send, list(taken), futures))
+        # Not by create_task, whose factory may make eager tasks: sending would begin here, and might come here again.
+        carrier = asyncio.Task(self._carry(send, list(taken), futures), loop=asyncio.get_running_loop())
 
         def give_up(_: object) -> None:
             if all(future.done() for future in futures):  # nobody is left who would take the answer
@@ -235,18 +239,26 @@ class Line:
 
     def _arm(self, deadline: float) -> None:
         self._armed_for = deadline
-        asyncio.get_running_loop().call_at(deadline, self._on_deadline, deadline)
+        if deadline not in self._timers:
+            self._timers.add(deadline)
+            # In a context of its own: that of a call may hold a request of somebody's, which is done long before.
+            asyncio.get_running_loop().call_at(deadline, self._on_deadline, deadline, context=Context())
 
     def _on_deadline(self, deadline: float) -> None:
+        self._timers.discard(deadline)
         if deadline != self._armed_for:  # a call with an earlier one came later, and armed the timer that counts
             return
         self._armed_for = math.inf
+        # A turn later: where the loop stood still past the deadline, what has arrived meanwhile is taken first.
+        asyncio.get_running_loop().call_soon(self._stop_late, deadline, context=Context())
+
+    def _stop_late(self, deadline: float) -> None:
         now = max(deadline, asyncio.get_running_loop().time())
         for call in list(self.calls):
             if call.deadline <= now:
                 call.stop(LATE)
         following = min([call.deadline for call in self.calls if not call.stopped], default=math.inf)
-        if following < math.inf:
+        if following < self._armed_for:
             self._arm(following)
 
 

@@ -21,7 +21,7 @@ from .call import PendingCall, Reply
 from .endpoint import Endpoint, is_ours, now
 from .transport import Answer, HttpTransport, NotSent, Transport
 
-__all__ = ["FRAMES", "Sender", "digest_in_thread"]
+__all__ = ["FRAMES", "HASH_IN_THREAD", "Sender", "digest_in_thread"]
 
 HASH_IN_THREAD = 256 << 10
 FRAMES = 64 << 10

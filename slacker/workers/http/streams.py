@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -21,7 +22,7 @@ from ...signing import ReplyOpener
 from ..decoding import Pace
 from .endpoint import Endpoint, is_ours, now
 from .line import Held
-from .sender import FRAMES, Sender, digest_in_thread
+from .sender import FRAMES, HASH_IN_THREAD, Sender, digest_in_thread
 from .transport import Arriving, NotSent, StreamingTransport
 
 __all__ = ["StreamedCall"]
@@ -72,13 +73,18 @@ class StreamedCall:
                     raise self._endpoint.not_reached(error) from error
                 unreached = True
             except Refused as refused:  # of the whole request, so nothing has come yet
+                if skewed and refused.reason == "late":
+                    message = f"{self._chain.outline()}: its time had passed before the other side could begin"
+                    raise DeadlineExceeded(message, executed=False) from None
                 if skewed or "time" not in refused.details:
                     raise
                 skewed = True
                 self._sender.offset = int(refused.details["time"]) - now()
 
     async def _once(self, transport: StreamingTransport, body: bytes) -> AsyncGenerator[Value | Error, None]:
-        signature, headers = self._endpoint.sign(body, await digest_in_thread(body), now() + self._sender.offset)
+        small = len(body) <= HASH_IN_THREAD
+        digest = hashlib.sha256(body).hexdigest() if small else await digest_in_thread(body)
+        signature, headers = self._endpoint.sign(body, digest, now() + self._sender.offset)
         opener = ReplyOpener(self._endpoint.keyring.signing, signature, sys.maxsize, self._sender.max_reply + FRAMES)
         arrivals = wire.Arrivals()
         pace = Pace()
@@ -124,7 +130,8 @@ class StreamedCall:
 
         def give_up() -> None:
             ended.set()
-            in_time.reschedule(asyncio.get_running_loop().time())
+            with contextlib.suppress(RuntimeError):  # its limit passes just now
+                in_time.reschedule(asyncio.get_running_loop().time())
 
         self._held.add(give_up)
         try:

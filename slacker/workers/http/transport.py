@@ -192,12 +192,12 @@ class HttpTransport:
 
     async def _connect(self, url: str) -> Connection:
         address = Address.of(url)
-        if address.secure and self._ssl_context is None:
-            self._ssl_context = await asyncio.to_thread(ssl.create_default_context)  # reads files
-        tls = self._ssl_context if address.secure else None
         try:
+            if address.secure and self._ssl_context is None:
+                self._ssl_context = await asyncio.to_thread(ssl.create_default_context)  # reads files
+            tls = self._ssl_context if address.secure else None
             return await connect(address.host, address.port, tls, self._connect_timeout)
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # whatever it is, no byte has left
             why = f"{error} ({type(error).__name__})" if str(error) else f"nobody within {self._connect_timeout:.3g} s"
             raise NotSent(why) from error
 

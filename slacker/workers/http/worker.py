@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import urllib.parse
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -103,7 +105,12 @@ class HttpWorker(Worker):
         self._max_batch = max_batch
         self._max_reply = max_reply
         self._sender = Sender(max_connections, transport, max_reply, max_batch)
-        self._lines = ByLoop(functools.partial(Line, max_connections, max_batch))
+        self._begin_afresh()
+        _workers.add(self)
+
+    def _begin_afresh(self) -> None:
+        """Let go of the calls of the process from which this one was forked; for the module."""
+        self._lines = ByLoop(functools.partial(Line, self._max_connections, self._max_batch))
 
     async def run(self, chain: Chain) -> Any:
         loop = asyncio.get_running_loop()
@@ -191,7 +198,8 @@ class HttpWorker(Worker):
     ) -> wire.EncodedCall:
         deadline = now() + self._sender.offset + int(limit * 1000)
         encoded = wire.encode_call(chain, deadline=deadline, stream=stream)
-        if len(encoded.pickled) > LARGE_ARGUMENTS or len(encoded.pickled) > endpoint.max_request >> 1:
+        about = len(encoded.plain) + len(encoded.pickled)
+        if about > LARGE_ARGUMENTS or about > endpoint.max_request >> 1:
             size = len(wire.envelope([encoded], options))
             if size > endpoint.max_request:
                 raise Refused(
@@ -263,6 +271,17 @@ class HttpWorker(Worker):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r}, max_connections={self._max_connections})"
+
+
+_workers: weakref.WeakSet[HttpWorker] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for worker in list(_workers):
+        worker._begin_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # --- helpers -------------------------------------------------------------------------------------------------------
