@@ -164,7 +164,7 @@ async def test_a_session_that_ended_while_its_thread_worked_fails_no_call(
     one_thread: DjangoThreadWorker, backends: Backends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts how long the connection was not probed, not how long its thread had no work."""
-    monkeypatch.setattr(scope, "PROBE_AFTER", 0.1)
+    monkeypatch.setattr(scope, "PROBE_AFTER", 0.5)
     backends.terminate(await Slacker(backend_pid, one_thread)())
     end = time.monotonic() + 2 * scope.PROBE_AFTER
     while time.monotonic() < end:

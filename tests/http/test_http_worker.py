@@ -463,10 +463,13 @@ async def test_eager_tasks() -> None:
     loop = asyncio.get_running_loop()
     loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
     try:
-        worker, _ = paired(*[NotSent("no route")] * 2000, max_connections=1, max_batch=1)
-        calls = [Slacker(echo, worker)(number).fetch() for number in range(1000)]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        held = loop.create_future()
+        worker, _ = paired(held, *[NotSent("no route")] * 2000, max_connections=1, max_batch=1)
+        first, *waiting = [Slacker(echo, worker)(number).fetch() for number in range(1001)]
+        loop.call_soon(held.set_result, None)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [TransportError] * 1000
+        assert await first == 0
         assert await Slacker(echo, worker)(1) == 1
     finally:
         loop.set_task_factory(None)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from slacker import Slacker
+from slacker import DeadlineExceeded, Slacker
 from slacker.chain import Chain
 from slacker.outcome import Error, Outcome, Value
 from slacker.workers import ThreadWorker
@@ -97,6 +97,18 @@ async def test_wakes_the_loop_once_for_many(rings: list[Any]) -> None:
     in_thread(lambda: [inbox.deliver(future, CHAIN, Value(n)) for n, future in enumerate(futures)])
     assert len(rings) == 1
     assert await asyncio.gather(*futures) == list(range(100))
+
+
+async def test_names_no_failure_of_what_did_not_run(rings: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever had gone was told already that it did not run; whatever ran and failed is logged."""
+    loop = asyncio.get_running_loop()
+    for error in (DeadlineExceeded("late", executed=False), ValueError("ran")):
+        gone, last = loop.create_future(), loop.create_future()
+        gone.cancel()
+        inbox_of(loop).deliver(gone, CHAIN, Error(error, 0))
+        inbox_of(loop).deliver(last, CHAIN, Value("a"))
+        await last
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["ran"]
 
 
 async def test_wakes_the_loop_again_later(rings: list[Any]) -> None:

@@ -683,9 +683,9 @@ async def test_the_loops_executor_holds_up_no_stream(hook: str) -> None:
     """A stream needs no thread of the loop's executor, which may have too few and is bound to no limit."""
     busy, free = ThreadPoolExecutor(1), threading.Event()
     asyncio.get_running_loop().set_default_executor(busy)
-    busy.submit(free.wait, LONG)
+    busy.submit(free.wait)
     try:
-        async with HttpWorker(hook, key=KEY, audience=AUDIENCE) as worker:
+        async with HttpWorker(hook, key=KEY, audience=AUDIENCE) as worker, asyncio.timeout(LONG):  # liveness bound
             assert [item async for item in Slacker(range, worker)(3)] == [0, 1, 2]
     finally:
         free.set()
