@@ -3,7 +3,8 @@
 One pair of functions tells what may hold recipes: `parts_of` gives the values to look at, `rebuilt` makes the like with
 other values. Both dispatch on the type (`functools.singledispatch`), and know list, tuple, dict, set, frozenset,
 deque, slice, their subclasses, and dataclasses; ``slacker.django_backend.expressions`` registers Django's ``Q`` and
-expressions. No other object is looked through: a QuerySet leads into its model's ``_meta`` without end.
+expressions. No other object is looked through: a QuerySet leads into its model's ``_meta`` without end. Register a type
+of yours in the module that defines it: where its objects are sent to, it must be known as well.
 
 It all runs on the caller's loop. So types are asked, not values: a container of what cannot hold any, however long,
 costs a pass or two in C.

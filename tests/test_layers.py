@@ -120,7 +120,7 @@ LAYERS = {
     "django_backend.columns": Layer(),
     "django_backend.rebuild": Layer("django_backend.columns", "django"),
     "django_backend.rows": Layer("django_backend.columns django_backend.rebuild", "django"),
-    "django_backend.transactions": Layer("", "django"),
+    "django_backend.transactions": Layer("django_backend.conf", "django"),
     "django_backend.caller": Layer("", "django"),
     "django_backend.scope": Layer(
         "chain errors outcome streaming django_backend.caller django_backend.expressions django_backend.results "
@@ -141,7 +141,7 @@ LAYERS = {
     "django_backend.urls": Layer("django_backend.views", "django"),
     "django_backend.server": Layer("wsgi django_backend.remote", "django"),
     "django_backend.lifeline": Layer("", "django"),
-    "django_backend.checks": Layer("django_backend.conf django_backend.keyrings", "django"),
+    "django_backend.checks": Layer("django_backend.conf django_backend.environment django_backend.keyrings", "django"),
     "django_backend.apps": Layer("django_backend.checks", "django"),
     "django_backend.management": Layer(),
     "django_backend.management.commands": Layer(),

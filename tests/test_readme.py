@@ -103,7 +103,7 @@ def test_the_others_render_without_a_warning(name: str) -> None:
 def test_the_first_commands_are_shown(document: docutils.nodes.document) -> None:
     """How to install it and the two commands of a newcomer stand in the README, as blocks of their own."""
     shown = blocks(document, "console")
-    assert shown[0] == '$ pip install "<checkout>[django,server]"'
+    assert shown[0] == '$ pip install ".[django,server]"'
     assert shown[1:3] == ["$ python3 bootstrap.py demo", "$ python3 bootstrap.py test"]
 
 

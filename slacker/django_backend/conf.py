@@ -37,6 +37,7 @@ __all__ = [
     "allowed_clients",
     "hook_path",
     "is_loopback",
+    "limits_statements",
     "listed",
     "max_request",
     "server",
@@ -134,6 +135,20 @@ def timeout() -> float:
         return checked_timeout(setting("SLACKER_TIMEOUT", 20.0), "SLACKER_TIMEOUT")
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(str(error)) from error
+
+
+def limits_statements() -> bool:
+    """Return SLACKER_STATEMENT_TIMEOUT: whether the database ends statements at the time limit of their call.
+
+    Raises:
+        ImproperlyConfigured: it is neither True nor False, but seconds, for example.
+    """
+    limits = setting("SLACKER_STATEMENT_TIMEOUT", False)
+    if not isinstance(limits, bool):
+        raise ImproperlyConfigured(
+            f"SLACKER_STATEMENT_TIMEOUT must be True or False, got {limits!r}: the limit is that of the call"
+        )
+    return limits
 
 
 def max_request() -> int:

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from types import FunctionType
 from typing import Any, final
 
-from django.conf import settings
 from django.db import connections, transaction
+
+from . import conf
 
 __all__ = ["Deadline", "check_alias", "enter_transactions", "is_cancelled_statement", "savepoints"]
 
@@ -58,7 +59,7 @@ def enter_transactions(stack: ExitStack, atomic: str | None, due: Deadline | Non
     """
     if atomic is not None:
         check_alias(atomic)  # the databases of its caller may differ
-    is_limited = due is not None and getattr(settings, "SLACKER_STATEMENT_TIMEOUT", False)
+    is_limited = due is not None and conf.limits_statements()
     spared = getattr(root, "_non_atomic_requests", ()) if isinstance(root, FunctionType) else ()
     for alias, configured in connections.settings.items():
         if is_limited and due is not None and connections[alias].vendor == "postgresql":

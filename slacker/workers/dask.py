@@ -28,8 +28,9 @@ class DaskWorker(ExecutorWorker):
     May be shared between loops and threads, as far as the client may be.
 
     Args:
-        client: of `distributed`, on the loop that uses this worker or on one of its own. It is used, and not owned:
-            whoever made it closes it.
+        client: of `distributed`. It is used, and not owned: whoever made it closes it. It should have a loop of its
+            own: one that is ``asynchronous`` works as well, but does not tell the cluster of calls that were cancelled
+            or are late.
 
     Raises:
         TypeError: `client` is no `distributed.Client`.

@@ -10,6 +10,7 @@ from django.apps import apps
 from django.core import checks
 from django.test import override_settings
 
+from slacker.django_backend import environment
 from slacker.django_backend.checks import check_hook
 
 from .helpers import django
@@ -52,6 +53,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("slacker.E004", {"SLACKER_ALLOWED_CLIENTS": "10.0.0.0/8"}),
     ("slacker.E004", {"SLACKER_ALLOWED_CLIENTS": ["10.0.0.0/99"]}),
     ("slacker.E004", {"SLACKER_TIMEOUT": 0}),
+    ("slacker.E004", {"SLACKER_STATEMENT_TIMEOUT": 5}),
     ("slacker.E004", {"SLACKER_MAX_REQUEST": "16 MiB"}),
     ("slacker.E005", {"SLACKER_WORKER": "no.such.module"}),
     ("slacker.E005", {"SLACKER_WORKER": "undotted"}),
@@ -75,6 +77,16 @@ def test_nothing_is_said_of_what_is_right(settings: dict[str, Any]) -> None:
 def test_what_is_wrong_is_said(number: str, settings: dict[str, Any]) -> None:
     """Each cause has its number."""
     assert [number] == found(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"SLACKER_KEY": None}, {"ALLOWED_HOSTS": []}, {"SECURE_SSL_REDIRECT": True}], ids=str
+)
+def test_tests_run_without_what_debug_stands_in_for(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runner switches DEBUG off and looks at the checks: it is not stopped by what DEBUG makes right."""
+    monkeypatch.setattr(environment, "in_test_run", lambda: True)
+    assert found(**settings) == []
+    assert found(SLACKER_KEY="short") == ["slacker.E001"]
 
 
 def test_all_that_is_unusable_is_said_at_once() -> None:

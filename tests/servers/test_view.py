@@ -245,7 +245,9 @@ async def test_the_time_zone_comes_along(zone: dt.tzinfo) -> None:
 
 
 class Nowhere(dt.tzinfo):
-    """A time zone that has no name."""
+    """A time zone with a name of its own."""
+
+    key = "Nowhere/Atlantis"
 
 
 async def test_a_time_zone_that_nobody_knows() -> None:

@@ -13,7 +13,7 @@ place of the last two: `Transport` is the seam.
 
 from __future__ import annotations
 
-from .transport import Answer, HttpTransport, NotSent, Transport
+from .transport import Answer, Arriving, HttpTransport, NotSent, StreamingTransport, Transport
 from .worker import HttpWorker
 
-__all__ = ["Answer", "HttpTransport", "HttpWorker", "NotSent", "Transport"]
+__all__ = ["Answer", "Arriving", "HttpTransport", "HttpWorker", "NotSent", "StreamingTransport", "Transport"]

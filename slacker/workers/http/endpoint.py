@@ -78,11 +78,14 @@ class Endpoint:
 
     def not_ours(self, status: int, content_type: str, body: bytes | memoryview) -> TransportError:
         """Return the error of a call whose answer is not of a hook; `body` may be no more than its beginning."""
-        shown = "".join(char for char in str(body[:200], "utf-8", "replace") if char.isprintable())
+        shown = _printable(str(body[:200], "utf-8", "replace"))
         began = f". It began: {shown}" if shown else ""
-        return TransportError(
-            f"{self.url} answered {status} {content_type[:100]}: {self.hint(status)}{began}", status=status
-        )
+        answered = f"{status} {_printable(content_type[:100])}"
+        return TransportError(f"{self.url} answered {answered}: {self.hint(status)}{began}", status=status)
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text if char.isprintable())
 
 
 def is_ours(answer: Answer | Arriving) -> bool:
