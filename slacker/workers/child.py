@@ -213,17 +213,17 @@ def _read(file: BufferedIOBase, size: int) -> bytes:
 
 def main(descriptor: int) -> None:
     """Be the process: serve the channel that has this descriptor until the other side closes it."""
-    channel = socket.socket(fileno=descriptor)
-    channel.set_inheritable(False)
-    _channels.add(channel)  # else, after a fork, nobody would notice that this one died
-    work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)
-    work.start()
-    watch = select.poll()
-    watch.register(channel, 0)  # only for the end, which is always reported
-    watch.poll()
-    work.join(1.0)
-    if work.is_alive():
-        os._exit(1)
+    with socket.socket(fileno=descriptor) as channel:
+        channel.set_inheritable(False)
+        _channels.add(channel)  # else, after a fork, nobody would notice that this one died
+        work = threading.Thread(target=_work, args=[channel], name="slacker-work", daemon=True)
+        work.start()
+        watch = select.poll()
+        watch.register(channel, 0)  # only for the end, which is always reported
+        watch.poll()
+        work.join(1.0)
+        if work.is_alive():
+            os._exit(1)
 
 
 def _work(channel: socket.socket) -> None:
