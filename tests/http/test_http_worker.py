@@ -313,6 +313,26 @@ async def test_a_deadline_has_one_timer(monkeypatch: pytest.MonkeyPatch) -> None
     assert await long == 0
 
 
+async def test_a_timer_that_nobody_needs_any_more() -> None:
+    """The time of a call that was answered before passes, and ends no other."""
+    held = [asyncio.get_running_loop().create_future() for _ in range(3)]
+    transport = Paired(script=list(held))
+    worker = Impatient(transport, 15, 5, LIVENESS)
+    answered, late = Slacker(echo, worker)(0).fetch(), Slacker(echo, worker)(1).fetch()
+    await asyncio.sleep(0)
+    held[0].set_result(None)
+    assert await answered == 0
+    pass_time(5)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    last = Slacker(echo, worker)(2).fetch()
+    await asyncio.sleep(0)
+    pass_time(10)
+    await asyncio.sleep(0.01)
+    held[2].set_result(None)
+    assert await last == 2
+
+
 async def test_what_arrived_while_the_loop_stood_still_counts(watch: Watch) -> None:
     """An answer that was there before its deadline is delivered, though the loop looked only after it."""
     worker = watch.worker(watch.hook.url)
