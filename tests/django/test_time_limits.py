@@ -295,9 +295,9 @@ def slow_items(count: int) -> Iterator[int]:
 @pytest.mark.usefixtures("limited")
 async def test_each_chunk_has_the_whole_time(any_worker: Worker) -> None:
     """The limit of a stream is one of each chunk: statements of the later ones have as long as those of the first."""
-    recipe = options(Slacker(slow_items, any_worker)(30), timeout=1.5)
+    recipe = options(Slacker(slow_items, any_worker)(40), timeout=3)
 
-    assert [item async for item in stream(recipe, chunk_size=2)] == list(range(30))
+    assert [item async for item in stream(recipe, chunk_size=2)] == list(range(40))
 
 
 @postgresql_only

@@ -337,9 +337,9 @@ async def test_what_arrived_while_the_loop_stood_still_counts(watch: Watch) -> N
     """An answer that was there before its deadline is delivered, though the loop looked only after it."""
     worker = watch.worker(watch.hook.url)
     await watch.call(worker)  # there is a connection
+    served = watch.hook.requests
     call = options(Slacker(echo, worker)("in time"), timeout=LIVENESS).fetch()
     await asyncio.sleep(0)
-    served = watch.hook.requests
     until(lambda: watch.hook.requests > served and not watch.hook.busy)  # which holds the loop up
     pass_time(LIVENESS)
     assert await call == "in time"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from slacker.workers.http import HttpTransport, NotSent
+from slacker.workers.http import HttpTransport, NotSent, transport
 from slacker.workers.http.connection import Connection as ClientConnection
 from tests.waiting import LIVENESS, eventually, until
 
@@ -434,7 +434,7 @@ async def test_closing_does_not_end_requests(watch: Watch) -> None:
     assert (await request).body == b"hello"
 
 
-async def test_a_connection_ends_though_somebody_else_has_it(watch: Watch) -> None:
+async def test_a_connection_ends_though_somebody_else_has_it(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked process may hold the socket as well: closing ends the connection for all of them."""
     ended = threading.Event()
 
@@ -443,11 +443,18 @@ async def test_a_connection_ends_though_somebody_else_has_it(watch: Watch) -> No
         connection.wait()
         ended.set()
 
+    made: list[ClientConnection] = []
+    connect = transport.connect
+
+    async def noted(*args: Any) -> ClientConnection:
+        made.append(await connect(*args))
+        return made[-1]
+
+    monkeypatch.setattr(transport, "connect", noted)
     watch.faulty.script.append(fault)
     request = asyncio.create_task(post(watch.faulty.url))
     await eventually(watch.faulty.waits.is_set)
-    (ours,) = [found for found in gc.get_objects() if type(found) is ClientConnection]
-    with ours._socket.dup():
+    with made[0]._socket.dup():
         request.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await request
