@@ -21,6 +21,7 @@ from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import AppRegistryNotReady
 from django.db import DatabaseError, OperationalError, connections, transaction
+from django.db.models import QuerySet
 from django.urls import set_script_prefix
 from django.utils import timezone, translation
 
@@ -74,7 +75,8 @@ def perform(
         deadline: by `time.monotonic`, when nobody waits for the result any more. With the setting
             SLACKER_STATEMENT_TIMEOUT no statement on PostgreSQL runs on for longer.
         encode: takes the settled result, amid all that surrounds the work: what it looks at may query, and what it
-            raises rolls back, as does False if the caller asked for a transaction. None to return the result.
+            raises rolls back, as does False if the caller asked for a transaction. None to return the result. Rows are
+            returned all the same, if there is nothing to roll back.
     """
     due = None if deadline is None else Deadline(deadline)
     return capture(chain, partial(_replay, partial(_surround, caller, own_thread, due), encode))
@@ -122,11 +124,18 @@ def _surround(caller: Caller, own_thread: bool, due: Deadline | None, stack: Exi
 def _replay(surround: Surround, encode: Callable[[Any], bool] | None, replay: Replay) -> Any:
     with ExitStack() as stack:
         surround(stack, replay)
-        result = settle(replay.run())
-        if encode is None:
-            return result
-        replay.has_failures |= not encode(result)
+        result = replay.run()
+        settled = settle(result)
+        if encode is None or (isinstance(result, QuerySet) and not _in_transaction()):
+            return (
+                settled  # rows just read query nothing, so that their frames can be made one by one, as they are sent
+            )
+        replay.has_failures |= not encode(settled)
         return []  # it was handed over
+
+
+def _in_transaction() -> bool:
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
 
 
 def _roll_back_failures(replay: Replay, kind: object, error: object, traceback: object) -> None:
